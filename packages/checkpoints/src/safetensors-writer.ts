@@ -1,0 +1,57 @@
+import { EspalierError } from "@espalier/core";
+import { writeDurably, writeFully } from "./durable-files.js";
+import { type ElementType, elementBytes } from "./number-formats.js";
+import { elementCount } from "./safetensors-header.js";
+
+/** A tensor to write. Its data is asked for when its turn comes, so that one tensor at a time is in host memory. */
+export interface TensorToWrite {
+  readonly name: string;
+  readonly type: ElementType;
+  readonly shape: readonly number[];
+  /** The elements in row-major order; as many bytes as type and shape need. */
+  data(): Promise<ArrayBufferView> | ArrayBufferView;
+}
+
+/**
+ * Writes a safetensors file, tensor by tensor, durably and atomically. Its metadata says `format: pt`, which Hugging
+ * Face's loader asks for.
+ *
+ * @throws EspalierError ESPALIER_TENSOR_SIZE if data does not fit its shape, ESPALIER_TENSOR_TWICE for a repeated name,
+ * ESPALIER_DISK_FULL and its like if the file cannot be written
+ */
+export async function writeSafetensors(path: string, tensors: readonly TensorToWrite[]): Promise<void> {
+  const header: { [name: string]: unknown } = Object.create(null);
+  header.__metadata__ = { format: "pt" };
+  let position = 0;
+  for (const tensor of tensors) {
+    if (Object.hasOwn(header, tensor.name))
+      throw new EspalierError("ESPALIER_TENSOR_TWICE", `tensor "${tensor.name}" is given twice for ${path}`, {
+        file: path,
+        key: tensor.name,
+      });
+    const end = position + elementCount(tensor.shape) * elementBytes[tensor.type];
+    header[tensor.name] = { dtype: tensor.type, shape: tensor.shape, data_offsets: [position, end] };
+    position = end;
+  }
+  const json = Buffer.from(JSON.stringify(header), "utf8");
+  // Padded with spaces so that the data starts at a multiple of 8.
+  const text = Buffer.alloc(Math.ceil(json.byteLength / 8) * 8, " ");
+  json.copy(text);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.byteLength));
+  await writeDurably(path, async (file) => {
+    await writeFully(file, length);
+    await writeFully(file, text);
+    for (const tensor of tensors) {
+      const data = await tensor.data();
+      const wanted = elementCount(tensor.shape) * elementBytes[tensor.type];
+      if (data.byteLength !== wanted)
+        throw new EspalierError(
+          "ESPALIER_TENSOR_SIZE",
+          `tensor "${tensor.name}" of shape [${tensor.shape.join(",")}] needs ${wanted} bytes, but has ${data.byteLength}`,
+          { file: path, key: tensor.name },
+        );
+      await writeFully(file, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    }
+  });
+}

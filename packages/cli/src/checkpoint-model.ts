@@ -1,0 +1,51 @@
+import { resolve } from "node:path";
+import { type OpenCheckpoint, openCheckpoint } from "@espalier/checkpoints";
+import { type JsonObject, type ModelConfig, type ModelFamily, UsageError } from "@espalier/core";
+import type { PluginRegistry } from "@espalier/experiments";
+
+/** The model of a checkpoint. */
+export interface CheckpointModel {
+  readonly family: ModelFamily;
+  readonly config: ModelConfig;
+}
+
+/**
+ * The family that a Hugging Face config belongs to, and the config in our terms.
+ *
+ * @param file the config's path, for messages
+ * @throws UsageError where no family reads it
+ */
+export function modelOf(config: JsonObject, registry: PluginRegistry, file: string): CheckpointModel {
+  const families = registry
+    .names("family")
+    .map((name) => registry.strategy("family", name).declaration.create({}, {}));
+  const family = families.find((candidate) => candidate.modelType === config.model_type);
+  if (!family)
+    throw new UsageError(
+      "ESPALIER_CHECKPOINT_FAMILY",
+      `no model family reads the model_type ${JSON.stringify(config.model_type ?? null)}; there are ${families.map((candidate) => candidate.modelType).join(", ")}`,
+      { file, key: "model_type" },
+    );
+  return { family, config: family.fromHuggingFace(config) };
+}
+
+/** Opens a checkpoint (run, step or Hugging Face folder) and reads its model. Close it. */
+export async function openModel(
+  path: string,
+  registry: PluginRegistry,
+): Promise<CheckpointModel & { readonly checkpoint: OpenCheckpoint }> {
+  const checkpoint = await openCheckpoint(path);
+  try {
+    return { checkpoint, ...modelOf(checkpoint.config, registry, resolve(checkpoint.folder, "config.json")) };
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+}
+
+/** The model of a checkpoint, without its weights. */
+export async function readCheckpointConfig(path: string, registry: PluginRegistry): Promise<ModelConfig> {
+  const { checkpoint, config } = await openModel(path, registry);
+  await checkpoint.close();
+  return config;
+}

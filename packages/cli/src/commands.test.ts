@@ -1,0 +1,268 @@
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { openSafetensors } from "@espalier/checkpoints";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { espalier, makeFolder } from "./testing/espalier.js";
+
+let folder: Awaited<ReturnType<typeof makeFolder>>;
+let trained: { readonly finalEvalLoss: number };
+const at = (...path: string[]): string => join(folder.path, ...path);
+
+async function json<Result>(...args: string[]): Promise<Result> {
+  const { code, stdout, stderr } = await espalier([...args, "--json"], { cwd: folder.path });
+  expect(code, stderr).toBe(0);
+  return JSON.parse(stdout) as Result;
+}
+
+beforeAll(async () => {
+  folder = await makeFolder();
+  trained = await json(
+    "run",
+    "tiny.yaml",
+    "training.steps=8",
+    "growth.schedule.at=[0, 0.25, 0.5]",
+    "--out",
+    "trained",
+  );
+}, 120_000);
+afterAll(() => folder.remove());
+
+interface Probe {
+  readonly loss: number;
+  readonly logits: readonly (readonly (readonly number[])[])[];
+  readonly gradNorms: { readonly [name: string]: number };
+  readonly globalGradNorm: number;
+  readonly losses?: readonly number[];
+}
+
+describe("espalier probe", () => {
+  beforeAll(async () => {
+    await writeFile(
+      at("batch.json"),
+      JSON.stringify({
+        input_ids: [
+          [5, 9, 17, 3],
+          [8, 2, 4, 0],
+        ],
+        attention_mask: [
+          [1, 1, 1, 1],
+          [1, 1, 1, 0],
+        ],
+        labels: [
+          [5, 9, 17, 3],
+          [8, 2, 4, -100],
+        ],
+      }),
+    );
+  });
+
+  it("gives loss, all logits and gradient norms", async () => {
+    const probe = await json<Probe>("probe", "trained", "--batch", "batch.json", "--threads", "1");
+    expect(probe.logits).toHaveLength(2);
+    expect(probe.logits[1]).toHaveLength(4);
+    expect(probe.logits[1]![3]).toHaveLength(300);
+    // The loss is the mean over the five counted positions, each shifted by one.
+    const counted = [
+      [0, 0, 9],
+      [0, 1, 17],
+      [0, 2, 3],
+      [1, 0, 2],
+      [1, 1, 4],
+    ] as const;
+    const losses = counted.map(([row, column, label]) => {
+      const logits = probe.logits[row]![column]!;
+      return Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0)) - logits[label]!;
+    });
+    expect(probe.loss).toBeCloseTo(losses.reduce((sum, loss) => sum + loss, 0) / 5, 4);
+    const squares = Object.values(probe.gradNorms).reduce((sum, norm) => sum + norm ** 2, 0);
+    expect(probe.globalGradNorm).toBeCloseTo(Math.sqrt(squares), 4);
+    expect(Object.keys(probe.gradNorms)).toContain("transformer.h.3.mlp.c_proj.weight");
+  });
+
+  it("runs a layer map, and trains on the batch without writing", async () => {
+    const before = await readFile(at("trained", "checkpoints", "step-8", "model.safetensors"));
+    const probe = await json<Probe>(
+      ...["probe", "trained", "--batch", "batch.json", "--layer-map", "0,0,1", "--train-steps", "3"],
+      ...["--learning-rate", "0.01", "--weight-decay", "0.1", "--clip", "1", "--threads", "1"],
+    );
+    expect(Object.keys(probe.gradNorms).some((name) => name.includes("h.2."))).toBe(false);
+    expect(probe.losses).toHaveLength(3);
+    expect(probe.losses![0]).toBeCloseTo(probe.loss, 6);
+    expect(probe.losses![2]).toBeLessThan(probe.losses![0]!);
+    expect((await readFile(at("trained", "checkpoints", "step-8", "model.safetensors"))).equals(before)).toBe(
+      true,
+    );
+  });
+
+  it.concurrent.each([
+    ["a layer that is not there", ["--batch", "batch.json", "--layer-map", "0,9"], "0..3"],
+    ["a layer map that is none", ["--batch", "batch.json", "--layer-map", "0,,1"], "--layer-map 0,,1"],
+    ["a layer map of letters", ["--batch", "batch.json", "--layer-map", "0,a"], 'given "a"'],
+    ["a missing batch", ["--batch", "none.json"], 'no batch file "none.json"'],
+    ["a batch that is no batch", ["--batch", "tiny.yaml"], "not JSON"],
+  ])("refuses %s", async (_, args, message) => {
+    const { code, stderr } = await espalier(["probe", "trained", ...args], { cwd: folder.path });
+    expect(code, stderr).toBe(2);
+    expect(stderr).toContain(message);
+  });
+});
+
+describe("espalier evaluate", () => {
+  it("takes the run's own definition and finds the run's own loss", async () => {
+    const result = await json<{ loss: number; perplexity: number; depth: number }>("evaluate", "trained");
+    expect(result.loss).toBeCloseTo(trained.finalEvalLoss, 6);
+    expect(result.perplexity).toBeCloseTo(Math.exp(result.loss), 6);
+    expect(result.depth).toBe(4);
+  });
+
+  it("takes a definition and overrides", async () => {
+    const result = await json<{ sequences: number; step: number }>(
+      ...[
+        "evaluate",
+        "trained/checkpoints/step-4",
+        "tiny.yaml",
+        "evaluation.batches=1",
+        "training.batchSize=3",
+      ],
+    );
+    expect(result).toMatchObject({ sequences: 3, step: 4 });
+  });
+});
+
+describe("espalier sample", () => {
+  it("continues a prompt, the same for the same seed", async () => {
+    const args = ["sample", "trained", "--prompt", "the people", "--tokens", "12", "--top-k", "50"];
+    const once = await espalier([...args, "--seed", "3"], { cwd: folder.path });
+    expect(once.code, once.stderr).toBe(0);
+    expect(once.stdout.startsWith("the people")).toBe(true);
+    expect(once.stdout.length).toBeGreaterThan("the people\n".length);
+    const twice = await espalier([...args, "--seed", "3"], { cwd: folder.path });
+    expect(twice.stdout).toBe(once.stdout);
+  });
+});
+
+describe("espalier grow", () => {
+  it("writes a checkpoint that a definition starts from, moments along", async () => {
+    const { code, stdout, stderr } = await espalier(
+      ["grow", "trained", "--using", "stackbert", "moments=carry", "--to", "depth=8", "-o", "grown"],
+      { cwd: folder.path },
+    );
+    expect(code, stderr).toBe(0);
+    expect(stdout).toContain("grown by stacking from 4×16");
+    expect((await readdir(at("grown"))).sort()).toEqual([
+      "config.json",
+      "model.safetensors",
+      "optimizer.safetensors",
+      "tokenizer.json",
+    ]);
+    const small = await openSafetensors(at("trained", "checkpoints", "step-8", "model.safetensors"));
+    const large = await openSafetensors(at("grown", "model.safetensors"));
+    const name = (layer: number): string => `transformer.h.${layer}.mlp.c_fc.weight`;
+    expect(await large.readFloats(name(6))).toEqual(await small.readFloats(name(2)));
+    await small.close();
+    await large.close();
+    const { steps } = await json<{ steps: number }>(
+      ...["run", "tiny.yaml", "model.depth=8", "growth.preset=scratch", "growth.schedule=scratch"],
+      ...["start=grown", "training.steps=2", "--out", "from-grown"],
+    );
+    expect(steps).toBe(2);
+  });
+
+  it.concurrent.each([
+    ["an unknown operator", ["--using", "stackin", "--to", "depth=8"], 'did you mean "stacking"'],
+    ["an unknown axis", ["--using", "stacking", "--to", "dept=8"], 'did you mean "depth"'],
+    ["an unknown option", ["--using", "stacking", "momens=carry", "--to", "depth=8"], '"moments"'],
+    ["a shape that is smaller", ["--using", "stacking", "--to", "depth=2"], "shallower"],
+    ["a shape that is the same", ["--using", "stacking", "--to", "depth=4"], "that shape already"],
+    [
+      "width that the operator cannot grow",
+      ["--using", "stacking", "--to", "depth=8,hiddenSize=32"],
+      "hiddenSize",
+    ],
+  ])("refuses %s", async (_, args, message) => {
+    const { code, stderr } = await espalier(["grow", "trained", ...args, "-o", "refused"], {
+      cwd: folder.path,
+    });
+    expect(code, stderr).toBe(2);
+    expect(stderr).toContain(message);
+    expect(await readdir(folder.path)).not.toContain("refused");
+  });
+});
+
+describe("espalier bench", () => {
+  it("times steps and growth without a corpus", async () => {
+    const result = await json<{ [key: string]: unknown }>(
+      ...["bench", "tiny.yaml", "data.corpus.files=nowhere.txt", "--steps", "2", "--warmup", "1"],
+    );
+    expect(result).toMatchObject({
+      backend: expect.any(String),
+      device: expect.any(String),
+      precision: "fp32",
+      depth: 4,
+      tokensPerSecond: expect.any(Number),
+      stepSeconds: expect.any(Number),
+      growthSeconds: expect.any(Number),
+      peakBytes: expect.any(Number),
+    });
+    const { code, stderr } = await espalier(["bench", "tiny.yaml", "--depth", "9"], { cwd: folder.path });
+    expect(code).toBe(2);
+    expect(stderr).toContain("--depth 9 is deeper than the model");
+  });
+});
+
+describe("espalier doctor", () => {
+  it("says which backend is chosen, and what each one lacks", async () => {
+    const result = await json<{
+      backend: string;
+      backends: { name: string; usable: boolean; why: string }[];
+    }>(...["doctor", "--backend", "wasm"]);
+    expect(result).toMatchObject({ backend: "wasm", device: "cpu", threads: expect.any(Number) });
+    expect(result.backends.map(({ name }) => name)).toEqual(
+      expect.arrayContaining(["libtorch", "tensorflow", "wasm"]),
+    );
+    for (const { why } of result.backends) expect(why).not.toBe("");
+  });
+});
+
+describe("espalier plugin list", () => {
+  it("lists strategies with the JSON Schema of their options", async () => {
+    const { plugins } = await json<{
+      plugins: {
+        name: string;
+        version: string;
+        strategies: { kind: string; name: string; options: { properties: object } }[];
+        presets: { name: string }[];
+      }[];
+    }>("plugin", "list");
+    const apollo = plugins.find(({ name }) => name === "@espalier/plugin-apollo-lvps")!;
+    expect(apollo.version).toMatch(/^\d/);
+    expect(apollo.presets).toMatchObject([{ name: "apollo" }]);
+    const lvps = apollo.strategies.find(({ name }) => name === "lvps")!;
+    expect(Object.keys(lvps.options.properties)).toEqual(expect.arrayContaining(["end", "offset", "xMin"]));
+    const { stdout } = await espalier(["plugin", "list"], { cwd: folder.path });
+    expect(stdout).toContain("depth sampler lvps:");
+    expect(stdout).toContain("end (number, default 0.6)");
+  });
+});
+
+describe("espalier --help", () => {
+  it.concurrent.each([
+    "setup",
+    "doctor",
+    "plan",
+    "run",
+    "compare",
+    "evaluate",
+    "sample",
+    "grow",
+    "probe",
+    "bench",
+    "plugin",
+    "plugin list",
+    "schema",
+  ])("has an example: %s", async (words) => {
+    const { code, stdout } = await espalier([...words.split(" "), "--help"], { cwd: folder.path });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/Examples?:\n {2}\$ espalier /);
+  });
+});

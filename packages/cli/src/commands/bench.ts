@@ -1,0 +1,46 @@
+import type { Command } from "commander";
+import { addEngineOptions, type EngineOptions, engineOverrides, wholeNumber } from "../engine-options.js";
+import { openTerminal } from "../terminal.js";
+
+interface BenchOptions extends EngineOptions {
+  readonly depth?: number;
+  readonly steps: number;
+  readonly warmup: number;
+  readonly json?: boolean;
+}
+
+/** `espalier bench`: throughput, memory and growth cost on this machine. */
+export function addBench(program: Command): void {
+  addEngineOptions(
+    program
+      .command("bench")
+      .summary("throughput, memory and growth cost of a definition on this machine")
+      .description(
+        "Times optimizer steps of the target model on random tokens, with every layer executed; reads no corpus. Without a definition: BERT 12×256, batch 32×128.",
+      )
+      .argument("[definition]", "YAML, JSON or TypeScript file")
+      .argument("[overrides...]", "keys of the definition, as a.b.c=value")
+      .option("--depth <number>", "executed layers (default: the target's)", wholeNumber)
+      .option("--steps <number>", "optimizer steps that are timed", wholeNumber, 10)
+      .option("--warmup <number>", "optimizer steps before those", wholeNumber, 3)
+      .option("--json", "print one JSON object"),
+  )
+    .addHelpText(
+      "after",
+      "\nExample:\n  $ espalier bench experiments/quickstart/apollo.yaml --steps 20 --backend libtorch",
+    )
+    .action(async (definition: string | undefined, overrides: readonly string[], options: BenchOptions) => {
+      const terminal = openTerminal(options);
+      const { benchmark, openBenchmark } = await import("../benchmark.js");
+      const { describeBenchmark } = await import("../describe-benchmark.js");
+      const isOverride = definition?.includes("=") === true;
+      const experiment = await openBenchmark(isOverride ? undefined : definition, [
+        ...(isOverride ? [definition] : []),
+        ...overrides,
+        ...engineOverrides(options),
+      ]);
+      const result = await benchmark(experiment, { ...options, note: terminal.note });
+      terminal.print(describeBenchmark(result));
+      terminal.json(result);
+    });
+}

@@ -1,0 +1,43 @@
+import type { Command } from "commander";
+import { addEngineOptions, type EngineOptions, wholeNumberFromZero } from "../engine-options.js";
+import { openTerminal } from "../terminal.js";
+
+interface GrowOptions extends EngineOptions {
+  readonly using: string;
+  readonly to: string;
+  readonly out: string;
+  readonly seed: number;
+}
+
+/** `espalier grow`: applies a growth operator to a checkpoint. */
+export function addGrow(program: Command): void {
+  addEngineOptions(
+    program
+      .command("grow")
+      .summary("applies a growth operator to a checkpoint and writes a larger one")
+      .description(
+        "Grows a checkpoint, ours or Hugging Face's, and writes one in Hugging Face's layout; optimizer moments grow along where there are some. A definition can start from it (start: DIR).",
+      )
+      .argument("<checkpoint>", "run folder (its last step), step folder, or Hugging Face folder")
+      .argument("[options...]", "options of the expander, as key=value")
+      .requiredOption("--using <name>", "expander, or preset (of which only the expander counts)")
+      .requiredOption("--to <shape>", "depth=12[,hiddenSize=768…]; what is missing stays as it is")
+      .requiredOption("-o, --out <dir>", "where the grown checkpoint goes")
+      .option("--seed <number>", "for operators that draw", wholeNumberFromZero, 42),
+  )
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ espalier grow runs/small-s42 --using stacking --to depth=12 -o grown
+  $ espalier grow bert-6-layers --using interpolation mode=linear --to depth=12 -o bert-12-layers`,
+    )
+    .action(async (path: string, expanderOptions: readonly string[], options: GrowOptions) => {
+      const terminal = openTerminal({});
+      const { growCheckpoint } = await import("../grow-checkpoint.js");
+      const grown = await growCheckpoint(path, { ...options, expanderOptions, note: terminal.note });
+      terminal.print(
+        `grown by ${grown.expander} from ${grown.from} to ${grown.to}${grown.moments ? ", moments along" : ""}: ${options.out}`,
+      );
+    });
+}

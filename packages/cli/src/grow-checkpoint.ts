@@ -1,0 +1,176 @@
+import { readFile } from "node:fs/promises";
+import { writeCheckpointFolder } from "@espalier/checkpoints";
+import {
+  checkShape,
+  type Expander,
+  formatShape,
+  type JsonObject,
+  type ModelConfig,
+  type ModelFamily,
+  type ModelShape,
+  sameShape,
+  shapeAxes,
+  shapeOf,
+  stream,
+  UsageError,
+  unknownName,
+} from "@espalier/core";
+import {
+  chooseStrategy,
+  createStrategy,
+  type PluginRegistry,
+  parseAssignment,
+  type Reference,
+  splitReference,
+} from "@espalier/experiments";
+import { applyGrowthMap, disposeParameters, weightsOf } from "@espalier/growth";
+import { loadTrainingParameters, momentsToWrite, weightsToWrite } from "@espalier/trainer";
+import { openModel } from "./checkpoint-model.js";
+import { loadRegistry } from "./composition-root.js";
+import type { EngineOptions } from "./engine-options.js";
+import { loadEngine } from "./run/engine.js";
+
+/** How a checkpoint grows. */
+export interface GrowthRequest extends EngineOptions {
+  /** An expander's name, or a preset's. */
+  readonly using: string;
+  /** `depth=12,hiddenSize=768` */
+  readonly to: string;
+  /** Options of the expander, `key=value`. */
+  readonly expanderOptions: readonly string[];
+  readonly out: string;
+  readonly seed: number;
+  note(text: string): void;
+}
+
+/** What was done. */
+export interface GrownCheckpoint {
+  readonly expander: string;
+  readonly from: string;
+  readonly to: string;
+  /** Whether there were optimizer moments, which grew along. */
+  readonly moments: boolean;
+}
+
+/**
+ * Applies an expander to a checkpoint and writes the result.
+ *
+ * @throws UsageError for an unknown operator, or a shape that it cannot reach
+ */
+export async function growCheckpoint(path: string, request: GrowthRequest): Promise<GrownCheckpoint> {
+  const registry = await loadRegistry();
+  const { checkpoint, family, config } = await openModel(path, registry);
+  try {
+    const to = parseShape(request.to, config);
+    const grownConfig: ModelConfig = { ...config, ...to };
+    checkGrowth(config, to, family, grownConfig);
+    const { expander, name } = await chooseExpander(request, registry, to, family);
+    const random = stream(request.seed);
+    const map = expander.plan(shapeOf(config), to, family, random.fork("growth"));
+    await loadEngine(
+      {
+        backend: request.backend ?? "auto",
+        device: request.device ?? "auto",
+        threads: request.threads ?? "auto",
+      },
+      request.note,
+    );
+    const parameters = applyGrowthMap(
+      map,
+      await loadTrainingParameters(checkpoint, family, config, "if-present"),
+      { config: grownConfig, family, random },
+    );
+    try {
+      await writeCheckpointFolder(request.out, {
+        model: weightsToWrite(weightsOf(parameters)),
+        optimizer: checkpoint.optimizer === null ? null : momentsToWrite(parameters),
+        state: null,
+        config: family.toHuggingFace(grownConfig),
+        ...(checkpoint.tokenizerFile === null
+          ? {}
+          : { tokenizerJson: await readFile(checkpoint.tokenizerFile, "utf8") }),
+      });
+    } finally {
+      disposeParameters(parameters);
+    }
+    return {
+      expander: name,
+      from: formatShape(config),
+      to: formatShape(to),
+      moments: checkpoint.optimizer !== null,
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** Reads `depth=12,hiddenSize=768`; axes that are missing stay. */
+export function parseShape(text: string, from: ModelShape): ModelShape {
+  const shape: { -readonly [Axis in keyof ModelShape]: number } = shapeOf(from);
+  for (const part of text.split(",")) {
+    const [axis = "", value = ""] = part.split("=").map((piece) => piece.trim());
+    const known = shapeAxes.find((candidate) => candidate === axis);
+    if (!known)
+      throw unknownName("ESPALIER_SHAPE_AXIS", "axis in --to", axis, shapeAxes, {
+        hint: "write it as depth=12,hiddenSize=768",
+      });
+    const size = Number(value);
+    if (!Number.isSafeInteger(size) || size < 1)
+      throw new UsageError(
+        "ESPALIER_SHAPE_INVALID",
+        `--to ${axis} must be a whole number of at least 1, but is "${value}"`,
+        { key: axis },
+      );
+    shape[known] = size;
+  }
+  return shape;
+}
+
+function checkGrowth(from: ModelShape, to: ModelShape, family: ModelFamily, config: ModelConfig): void {
+  checkShape(to, "--to");
+  family.check(config);
+  if (sameShape(from, to))
+    throw new UsageError(
+      "ESPALIER_GROWTH_NONE",
+      `the checkpoint has that shape already: ${formatShape(from)}`,
+      {
+        hint: "name a larger one with --to",
+      },
+    );
+}
+
+async function chooseExpander(
+  request: GrowthRequest,
+  registry: PluginRegistry,
+  target: ModelShape,
+  family: ModelFamily,
+): Promise<{ readonly expander: Expander; readonly name: string }> {
+  const reference = await expanderReference(request, registry, target);
+  const noPlace = () => "command line";
+  const choice = chooseStrategy(registry, "expander", reference, "using", noPlace);
+  return { name: choice.use, expander: createStrategy(choice, { target, family }, noPlace) };
+}
+
+async function expanderReference(
+  { using, expanderOptions }: GrowthRequest,
+  registry: PluginRegistry,
+  target: ModelShape,
+): Promise<Reference> {
+  const given = Object.fromEntries(await Promise.all(expanderOptions.map(parseAssignment))) as JsonObject;
+  if (registry.names("expander").includes(using)) return { use: using, options: given };
+  if (!registry.hasPreset(using))
+    throw unknownName(
+      "ESPALIER_STRATEGY_UNKNOWN",
+      "expander or preset",
+      using,
+      [...new Set([...registry.names("expander"), ...registry.presetNames()])],
+      { key: "using", file: "command line" },
+    );
+  const { expander } = registry.preset(using).preset.growth(target);
+  const preset =
+    typeof expander === "string" ||
+    (typeof expander === "object" && expander !== null && !Array.isArray(expander))
+      ? splitReference(expander as string | JsonObject)
+      : { use: undefined, options: {} };
+  return { use: preset.use, options: { ...preset.options, ...given } };
+}

@@ -1,0 +1,50 @@
+import { type ModelConfig, UsageError } from "@espalier/core";
+import { prepareSequences, prepareTokenizer, progressRenderer, type TextTokenizer } from "@espalier/data";
+import { createStrategy, type Experiment, plannedServices } from "@espalier/experiments";
+
+/** Text, ready to be trained on. */
+export interface PreparedData {
+  readonly tokenizer: TextTokenizer;
+  readonly data: Awaited<ReturnType<typeof prepareSequences>>;
+  /** The experiment's model, with the tokenizer's vocabulary. */
+  readonly config: ModelConfig;
+}
+
+/** Reads the corpus, trains or reads the tokenizer and packs the sequences; from the cache where that has been done. */
+export async function prepareData(experiment: Experiment): Promise<PreparedData> {
+  const { definition, choices, locate } = experiment;
+  const { baseDirectory } = experiment.loaded.source;
+  const corpus = createStrategy(choices.corpus, plannedServices(experiment), locate);
+  const progress = progressRenderer();
+  try {
+    const { validationShare, sequenceLength } = definition.data;
+    const tokenizer = await prepareTokenizer({
+      corpus,
+      tokenizer: definition.data.tokenizer,
+      validationShare,
+      baseDirectory,
+      onProgress: progress.onProgress,
+    });
+    refuseOtherVocabulary(experiment, tokenizer.info.vocabSize);
+    const data = await prepareSequences({
+      corpus,
+      tokenizer,
+      sequenceLength,
+      validationShare,
+      onProgress: progress.onProgress,
+    });
+    return { tokenizer, data, config: { ...experiment.config, vocabSize: tokenizer.info.vocabSize } };
+  } finally {
+    progress.close();
+  }
+}
+
+// A trained vocabulary has the size that was asked for, or training it fails; this guards the plan's premise.
+function refuseOtherVocabulary({ config, locate }: Experiment, vocabSize: number): void {
+  if (vocabSize === config.vocabSize) return;
+  throw new UsageError(
+    "ESPALIER_VOCABULARY_MISMATCH",
+    `the tokenizer has ${vocabSize} tokens, but the model is planned with ${config.vocabSize}`,
+    { file: locate(["data", "tokenizer"]), key: "data.tokenizer" },
+  );
+}

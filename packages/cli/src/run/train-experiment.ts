@@ -1,0 +1,224 @@
+import { join } from "node:path";
+import type { LoadedBackend } from "@espalier/backends";
+import { EspalierError } from "@espalier/core";
+import {
+  type Experiment,
+  type Lock,
+  predictPlan,
+  resolvedDefinition,
+  withPlaceAsync,
+} from "@espalier/experiments";
+import { RunJournal, trackingTarget } from "@espalier/tracking";
+import { type TrainingJournal, type TrainingResult, train } from "@espalier/trainer";
+import { openRunScope } from "../composition-root.js";
+import type { Terminal } from "../terminal.js";
+import { startDelivery } from "./delivery.js";
+import { loadEngine } from "./engine.js";
+import { heedInterruption } from "./interruption.js";
+import { makeLock } from "./make-lock.js";
+import { type PreparedData, prepareData } from "./prepare-data.js";
+import { type ProgressLine, progressLine } from "./progress-line.js";
+import { examineRunFolder, writeRunFolder } from "./run-folder.js";
+
+/** How a run is started. */
+export interface RunRequest {
+  /** The run's folder; default `runs/<name>-s<seed>`. */
+  readonly out?: string;
+  readonly resume: boolean;
+  readonly terminal: Terminal;
+}
+
+/** What `espalier run --json` prints. */
+export interface RunOutcome {
+  readonly runId: string;
+  readonly out: string;
+  readonly backend: string;
+  readonly device: string;
+  readonly threads: number;
+  readonly steps: number;
+  readonly finalTrainLoss: number | null;
+  readonly finalEvalLoss: number | null;
+  readonly flops: number;
+  readonly tokens: number;
+  readonly seconds: number;
+  readonly tokensPerSecond: number;
+  readonly checkpoint: string | null;
+  readonly interrupted: boolean;
+  readonly resumedFrom: number | null;
+}
+
+/**
+ * Trains an experiment in its folder. Nothing is written there before definition, corpus and engine are known to be
+ * good.
+ */
+export async function trainExperiment(experiment: Experiment, request: RunRequest): Promise<RunOutcome> {
+  const { definition } = experiment;
+  const { terminal } = request;
+  const folder = await examineRunFolder(
+    request.out ?? join("runs", `${definition.name}-s${definition.seed}`),
+    request.resume,
+    resolvedDefinition(experiment),
+  );
+  const { locate } = experiment;
+  // An address that is none is told before anything is computed.
+  await withPlaceAsync("tracking.uri", locate, async () => trackingTarget(definition.tracking.uri));
+  const backend = await withPlaceAsync("backend", locate, () => loadEngine(definition, terminal.note));
+  const prepared = await withPlaceAsync("data", locate, () => prepareData(experiment));
+  try {
+    const { tokenizer, data } = prepared;
+    const lock = await makeLock(experiment, {
+      data,
+      tokenizer: { fingerprint: tokenizer.fingerprint, vocabSize: tokenizer.info.vocabSize },
+      backend,
+    });
+    if (folder.state === "started") compareLocks(folder.lock, lock, folder.path, terminal);
+    else await writeRunFolder(folder.path, experiment.loaded.source.text, lock);
+    const run: Run = {
+      experiment,
+      prepared,
+      lock: folder.state === "started" ? folder.lock : lock,
+      folder: folder.path,
+      request,
+    };
+    const before = await trainStart(run);
+    if (before?.interrupted) return { ...outcome(run, backend, notStarted), interrupted: true };
+    return outcome(run, backend, await trainInFolder(run, before?.out));
+  } finally {
+    prepared.data.close();
+  }
+}
+
+interface Run {
+  readonly experiment: Experiment;
+  readonly prepared: PreparedData;
+  readonly lock: Lock;
+  readonly folder: string;
+  readonly request: RunRequest;
+}
+
+type Ending = Pick<TrainingResult, Exclude<keyof RunOutcome & keyof TrainingResult, never>>;
+
+const notStarted: Ending = {
+  steps: 0,
+  finalTrainLoss: null,
+  finalEvalLoss: null,
+  flops: 0,
+  tokens: 0,
+  seconds: 0,
+  tokensPerSecond: 0,
+  checkpoint: null,
+  interrupted: true,
+  resumedFrom: null,
+};
+
+function outcome(run: Run, backend: LoadedBackend, ending: Ending): RunOutcome {
+  return {
+    runId: run.lock.runId,
+    out: run.folder,
+    backend: backend.name,
+    device: backend.device,
+    threads: backend.threads,
+    steps: ending.steps,
+    finalTrainLoss: ending.finalTrainLoss,
+    finalEvalLoss: ending.finalEvalLoss,
+    flops: ending.flops,
+    tokens: ending.tokens,
+    seconds: ending.seconds,
+    tokensPerSecond: ending.tokensPerSecond,
+    checkpoint: ending.checkpoint,
+    interrupted: ending.interrupted,
+    resumedFrom: ending.resumedFrom,
+  };
+}
+
+/** Refuses other data; tells what makes the losses the same only up to rounding. */
+function compareLocks(before: Lock, now: Lock, folder: string, terminal: Terminal): void {
+  if (before.data.fingerprint !== now.data.fingerprint)
+    throw new EspalierError(
+      "ESPALIER_RESUME_DATA",
+      "the corpus or its tokenizer has changed since the run was started",
+      {
+        file: join(folder, "lock.json"),
+        key: "data.fingerprint",
+        hint: "bring the old text back, or give another --out",
+      },
+    );
+  const differences = (["name", "version", "device", "threads"] as const)
+    .filter((key) => before.backend[key] !== now.backend[key])
+    .map(
+      (key) => `${key === "name" ? "backend" : key} ${now.backend[key]} instead of ${before.backend[key]}`,
+    );
+  if (differences.length > 0)
+    terminal.note(`resumed with ${differences.join(", ")}: losses continue up to rounding, not to the bit`);
+}
+
+/** Trains the nested definition that a run starts from, in the run's own folder. */
+async function trainStart({ experiment, folder, request }: Run): Promise<RunOutcome | null> {
+  if (experiment.start.kind !== "experiment") return null;
+  const nested = experiment.start.experiment;
+  request.terminal.note(`first: ${nested.definition.name}, which ${experiment.definition.name} starts from`);
+  return trainExperiment(nested, { ...request, out: join(folder, "start") });
+}
+
+async function trainInFolder(run: Run, startFolder: string | undefined): Promise<TrainingResult> {
+  const { experiment, prepared, lock, folder, request } = run;
+  const { definition, start } = experiment;
+  const { training } = definition;
+  const scope = openRunScope(experiment, {
+    tokenizer: prepared.tokenizer.info,
+    data: prepared.data,
+    config: prepared.config,
+  });
+  const journal = await RunJournal.open(folder);
+  const plan = predictPlan(experiment);
+  const progress = progressLine(request.terminal.progress, plan.adaptive ? null : plan.stages.length);
+  const interruption = heedInterruption(progress.note);
+  const delivery = await startDelivery(experiment, lock, folder, progress.note);
+  let status: "FINISHED" | "FAILED" | "KILLED" = "FAILED";
+  const startPath = start.kind === "checkpoint" ? start.path : startFolder;
+  try {
+    const result = await train({
+      family: experiment.family,
+      config: prepared.config,
+      strategies: scope.strategies,
+      data: prepared.data,
+      seed: definition.seed,
+      random: scope.random,
+      budget: experiment.budget,
+      batchSize: training.batchSize,
+      gradientAccumulation: training.gradientAccumulation,
+      gradientClipNorm: training.gradientClipNorm === "none" ? null : training.gradientClipNorm,
+      evaluation: definition.evaluation,
+      checkpoints: definition.checkpoints,
+      folder,
+      journal: shown(journal, progress),
+      definitionHash: lock.definitionHash,
+      tokenizerJson: prepared.tokenizer.json,
+      ...(startPath === undefined ? {} : { start: { path: startPath } }),
+      resume: request.resume,
+      signal: interruption.signal,
+      ...(plan.adaptive ? {} : { expectedFlops: plan.totalFlops }),
+      onProgress: progress.step,
+    });
+    status = result.interrupted ? "KILLED" : "FINISHED";
+    return result;
+  } finally {
+    progress.close();
+    await journal.close();
+    await delivery.finish(status);
+    interruption.release();
+    await scope.dispose();
+  }
+}
+
+/** A journal that also shows what happens. */
+function shown(journal: RunJournal, progress: ProgressLine): TrainingJournal {
+  return {
+    step: (record) => void journal.step(record),
+    event(event) {
+      journal.event(event);
+      progress.event(event);
+    },
+    flush: () => journal.flush(),
+  };
+}

@@ -1,0 +1,103 @@
+import {
+  checkShape,
+  formatShape,
+  type ModelConfig,
+  type ModelFamily,
+  type Objective,
+  sameShape,
+  UsageError,
+} from "@espalier/core";
+import type { Definition } from "./schema.js";
+import type { Locate } from "./schema-errors.js";
+import { withPlace } from "./strategy-choice.js";
+
+/**
+ * The model that a definition trains.
+ *
+ * @param start the model of the checkpoint that training starts from: what it fixes and the definition leaves open
+ * (positions, epsilon) is taken from it
+ * @throws UsageError for a shape that cannot be, or fewer positions than a sequence has
+ */
+export function modelConfig(
+  definition: Definition,
+  family: ModelFamily,
+  vocabSize: number,
+  start: ModelConfig | null,
+  locate: Locate,
+): ModelConfig {
+  const { model, data } = definition;
+  const config: ModelConfig = {
+    family: family.name,
+    depth: model.depth,
+    hiddenSize: model.hiddenSize,
+    attentionHeads: model.attentionHeads,
+    intermediateSize: model.intermediateSize ?? 4 * model.hiddenSize,
+    vocabSize,
+    maxPositions: model.maxPositions ?? start?.maxPositions ?? data.sequenceLength,
+    dropout: model.dropout,
+    layerNormEpsilon: model.layerNormEpsilon ?? start?.layerNormEpsilon ?? family.defaults.layerNormEpsilon,
+    initializerRange: model.initializerRange,
+    tokenTypes: start?.tokenTypes ?? family.defaults.tokenTypes,
+    ...(start?.padToken === undefined ? {} : { padToken: start.padToken }),
+  };
+  withPlace("model", locate, () => {
+    checkShape(config);
+    family.check(config);
+  });
+  if (data.sequenceLength > config.maxPositions)
+    throw new UsageError(
+      "ESPALIER_SEQUENCE_TOO_LONG",
+      `"data.sequenceLength" is ${data.sequenceLength}, but the model has only ${config.maxPositions} positions`,
+      {
+        file: locate(["data", "sequenceLength"]),
+        key: "data.sequenceLength",
+        hint: `set data.sequenceLength to at most ${config.maxPositions}, or model.maxPositions to at least ${data.sequenceLength}`,
+      },
+    );
+  return config;
+}
+
+/** Refuses an objective that the family cannot be trained with. */
+export function refuseObjective(
+  objective: Objective,
+  objectiveName: string,
+  family: ModelFamily,
+  locate: Locate,
+): void {
+  if (objective.causal === family.causal) return;
+  throw new UsageError(
+    "ESPALIER_OBJECTIVE_MISMATCH",
+    objective.causal
+      ? `"objective" is ${objectiveName}, which needs a causal model, but in ${family.name} every position sees the whole text`
+      : `"objective" is ${objectiveName}, which needs a model that sees the whole text, but ${family.name} is causal`,
+    {
+      file: locate(["objective"]),
+      key: "objective",
+      hint: family.causal ? "use causal-lm with this family" : "use masked-lm with this family",
+    },
+  );
+}
+
+/**
+ * Refuses a checkpoint that is not the model that training starts from.
+ *
+ * @param what the checkpoint or the nested definition, for the message
+ */
+export function refuseStart(start: ModelConfig, wanted: ModelConfig, what: string, locate: Locate): void {
+  const differences: string[] = [];
+  if (start.family !== wanted.family) differences.push(`family ${start.family} instead of ${wanted.family}`);
+  if (!sameShape(start, wanted))
+    differences.push(`shape ${formatShape(start)} instead of ${formatShape(wanted)}`);
+  for (const key of ["vocabSize", "maxPositions", "tokenTypes"] as const)
+    if (start[key] !== wanted[key]) differences.push(`${key} ${start[key]} instead of ${wanted[key]}`);
+  if (differences.length === 0) return;
+  throw new UsageError(
+    "ESPALIER_START_SHAPE",
+    `the ${what} is not the model that training starts with: ${differences.join(", ")}`,
+    {
+      file: locate(["start"]),
+      key: "start",
+      hint: "change the growth schedule's first stage or the model, or grow the checkpoint first (espalier grow)",
+    },
+  );
+}

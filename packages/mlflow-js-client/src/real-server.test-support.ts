@@ -1,0 +1,292 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+
+const root = join(import.meta.dirname, "..", "..", "..");
+const environment = join(root, ".venv-mlflow");
+const lock = `${environment}.lock`;
+/** Without MLflow's web page and what it would bring along: 350 MB instead of 850. */
+const requirements = [
+  "mlflow-skinny==3.17.2",
+  "flask",
+  "flask-cors",
+  "sqlalchemy",
+  "alembic",
+  "pandas",
+  "aiohttp",
+  "huey",
+];
+
+/** Where a real MLflow is installed, or why it is not. */
+export type Installation = { readonly python: string } | { readonly missing: string };
+
+/**
+ * A real MLflow server in `.venv-mlflow`, installed at its first use and kept. Test files of several processes may
+ * ask at once: one installs, the others wait.
+ */
+export async function installMlflow(): Promise<Installation> {
+  const python = join(environment, "bin", "python");
+  const marker = join(environment, "espalier-requirements.json");
+  const isReady = () => existsSync(marker) && readFileSync(marker, "utf8") === JSON.stringify(requirements);
+  while (!isReady()) {
+    if (!takeLock()) {
+      await wait(500);
+      continue;
+    }
+    const holding = setInterval(() => utimesSync(lock, new Date(), new Date()), 2000);
+    try {
+      const problem =
+        (await problemOf("python3", ["-m", "venv", environment], "a Python 3.10+ with venv is needed")) ??
+        (await problemOf(
+          python,
+          ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", ...requirements],
+          "pip could not install it",
+        ));
+      if (problem !== undefined) return { missing: `no MLflow server to test against: ${problem}` };
+      writeFileSync(marker, JSON.stringify(requirements));
+    } finally {
+      clearInterval(holding);
+      rmSync(lock, { recursive: true, force: true });
+    }
+  }
+  return { python };
+}
+
+function takeLock(): boolean {
+  try {
+    mkdirSync(lock);
+    return true;
+  } catch {
+    // The one that holds it touches it; a killed one does not.
+    if (existsSync(lock) && Date.now() - statSync(lock).mtimeMs > 20_000)
+      rmSync(lock, { recursive: true, force: true });
+    return false;
+  }
+}
+
+async function problemOf(command: string, args: string[], what: string): Promise<string | undefined> {
+  const { code, output } = await runToEnd(command, args);
+  return code === 0 ? undefined : `${what}: ${output.trim().split("\n").slice(-3).join(" | ")}`;
+}
+
+/** Runs a command and gives its exit code and output. */
+export async function runToEnd(
+  command: string,
+  args: readonly string[],
+): Promise<{ code: number | null; output: string }> {
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  child.stdout.on("data", (part) => {
+    output += part;
+  });
+  child.stderr.on("data", (part) => {
+    output += part;
+  });
+  try {
+    const [code] = await once(child, "close");
+    return { code, output };
+  } catch (error) {
+    return { code: 1, output: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** A running MLflow server over a database of its own in a temporary folder. */
+export class RealServer {
+  #process: ChildProcess | undefined;
+  readonly #folder = mkdtempSync(join(tmpdir(), "espalier-mlflow-"));
+  readonly #onExit = () => this.#signal("SIGKILL");
+
+  private constructor(
+    readonly python: string,
+    readonly port: number,
+  ) {}
+
+  static async start(python: string): Promise<RealServer> {
+    const server = new RealServer(python, await freePort());
+    process.on("exit", server.#onExit);
+    await server.start();
+    return server;
+  }
+
+  get address(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** Starts it (again), with the data that it had. */
+  async start(): Promise<void> {
+    const log = join(this.#folder, "server.log");
+    const output = openSync(log, "a");
+    const child = spawn(
+      this.python,
+      [
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        `sqlite:///${join(this.#folder, "mlflow.db")}`,
+        "--artifacts-destination",
+        join(this.#folder, "artifacts"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        String(this.port),
+        "--workers",
+        "1",
+      ],
+      {
+        cwd: this.#folder,
+        // A process group of its own: the server has children, and all of them must go.
+        detached: true,
+        stdio: ["ignore", output, output],
+        env: {
+          ...process.env,
+          MLFLOW_SERVER_ENABLE_JOB_EXECUTION: "false",
+          MLFLOW_DISABLE_TELEMETRY: "true",
+        },
+      },
+    );
+    this.#process = child;
+    for (let attempt = 0; attempt < 1000; attempt++) {
+      if (child.exitCode !== null)
+        throw new Error(`the MLflow server ended by itself:\n${readFileSync(log, "utf8").slice(-3000)}`);
+      const isUp = await fetch(`${this.address}/health`).then(
+        (answer) => answer.ok,
+        () => false,
+      );
+      if (isUp) return;
+      await wait(200);
+    }
+    throw new Error(`the MLflow server did not come up:\n${readFileSync(log, "utf8").slice(-3000)}`);
+  }
+
+  /** Ends it at once, as a crash does. Its data stays. */
+  async kill(): Promise<void> {
+    await this.#end("SIGKILL");
+  }
+
+  /** Ends it, and removes its data. */
+  async stop(): Promise<void> {
+    await this.#end("SIGTERM");
+    process.off("exit", this.#onExit);
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#process;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = once(child, "exit");
+    this.#signal(signal);
+    await gone;
+    this.#process = undefined;
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    const pid = this.#process?.pid;
+    if (pid === undefined) return;
+    try {
+      process.kill(-pid, signal);
+    } catch {
+      // Gone already.
+    }
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createTcpServer();
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** What a {@link FaultyProxy} does with a request instead of passing it on: it answers itself, or breaks the connection. */
+export type Interference =
+  | { readonly status: number; readonly text: string; readonly headers?: Record<string, string> }
+  | "break before"
+  | "break after"
+  | "never answer"
+  | undefined;
+
+/** A small proxy before a real server that can go wrong on purpose, and counts what passes. */
+export class FaultyProxy {
+  readonly requests: string[] = [];
+  readonly #server;
+  #port = 0;
+
+  private constructor(
+    readonly target: string,
+    interfere: (request: IncomingMessage, number: number) => Interference,
+  ) {
+    this.#server = createServer((request, response) => {
+      this.requests.push(`${request.method} ${request.url}`);
+      void this.#pass(request, response, interfere(request, this.requests.length));
+    });
+  }
+
+  /** @param interfere is asked for each request; `number` counts from 1 */
+  static async start(
+    target: string,
+    interfere: (request: IncomingMessage, number: number) => Interference,
+  ): Promise<FaultyProxy> {
+    const proxy = new FaultyProxy(target, interfere);
+    proxy.#server.listen(0, "127.0.0.1");
+    await once(proxy.#server, "listening");
+    proxy.#port = (proxy.#server.address() as AddressInfo).port;
+    return proxy;
+  }
+
+  get address(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  async stop(): Promise<void> {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+
+  async #pass(request: IncomingMessage, response: ServerResponse, interference: Interference): Promise<void> {
+    const parts: Buffer[] = [];
+    for await (const part of request) parts.push(part);
+    if (interference === "never answer") return;
+    if (interference === "break before") {
+      request.socket.destroy();
+      return;
+    }
+    if (typeof interference === "object") {
+      response.writeHead(interference.status, interference.headers).end(interference.text);
+      return;
+    }
+    const onward = httpRequest(
+      this.target + request.url,
+      { method: request.method, headers: { ...request.headers, host: new URL(this.target).host } },
+      (answer) => {
+        if (interference === "break after") {
+          answer.resume().on("end", () => request.socket.destroy());
+          return;
+        }
+        response.writeHead(answer.statusCode ?? 502, answer.headers);
+        answer.pipe(response);
+      },
+    );
+    onward.on("error", () => request.socket.destroy());
+    onward.end(Buffer.concat(parts));
+  }
+}

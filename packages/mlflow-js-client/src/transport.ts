@@ -1,0 +1,253 @@
+import { randomInt } from "node:crypto";
+import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
+import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import { setTimeout as wait } from "node:timers/promises";
+import type { Connection } from "./connection.js";
+import {
+  MlflowAlreadyExistsError,
+  MlflowApiError,
+  MlflowAuthenticationError,
+  MlflowConnectionError,
+  type MlflowError,
+  MlflowNotFoundError,
+  MlflowResponseError,
+} from "./errors.js";
+
+/** Options of every call. */
+export interface CallOptions {
+  /** Ends the call, its retries included; it rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Call extends CallOptions {
+  readonly method: "GET" | "POST";
+  /** Behind the server's address: `/api/2.0/mlflow/runs/get`. */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string | number | undefined>> | undefined;
+  readonly body?: unknown;
+  /**
+   * Sending it twice is not the same as once: it is retried only where the server certainly did not act on it, and
+   * never sent over a connection that the server may be closing.
+   */
+  readonly once?: boolean;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+}
+
+/** Before these the request was not sent, or not acted on. */
+const neverActedOn: ReadonlySet<string> = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH"]);
+const longestWaitSeconds = 60;
+
+/** One server: connections, credentials, time limits, retries, and what its answers mean. */
+export class Transport {
+  readonly #agent: HttpAgent;
+  readonly #send: typeof httpRequest;
+
+  constructor(readonly connection: Connection) {
+    const isSecure = connection.address.startsWith("https:");
+    this.#send = isSecure ? httpsRequest : httpRequest;
+    this.#agent = isSecure ? new HttpsAgent({ keepAlive: true }) : new HttpAgent({ keepAlive: true });
+  }
+
+  /** Closes idle connections. */
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  /** Sends a call and gives the answer's text. @throws MlflowError */
+  async callText(call: Call): Promise<string> {
+    for (let attempt = 0; ; attempt++) {
+      call.signal?.throwIfAborted();
+      let failure: MlflowError;
+      let retryAfter: number | undefined;
+      let mayRetry: boolean;
+      try {
+        const answer = await this.#attempt(call);
+        if (answer.status === 200) return answer.text;
+        failure = refusal(call, this.connection.address, answer);
+        mayRetry = call.once === true ? isNotActedOn(answer.status) : isPassing(answer.status);
+        retryAfter = retryAfterSeconds(answer.headers["retry-after"]);
+      } catch (error) {
+        call.signal?.throwIfAborted();
+        if (!(error instanceof MlflowConnectionError)) throw error;
+        failure = error;
+        mayRetry = call.once !== true || neverActedOn.has(error.code);
+      }
+      if (!mayRetry || attempt >= this.connection.retries) throw failure;
+      await wait(1000 * (retryAfter ?? this.#backoff(attempt)), undefined, { signal: call.signal }).catch(
+        () => call.signal?.throwIfAborted(),
+      );
+    }
+  }
+
+  /** Sends a call and gives the answer's JSON. @throws MlflowError */
+  async callJson(call: Call): Promise<unknown> {
+    const text = await this.callText(call);
+    try {
+      return JSON.parse(text);
+    } catch (error) {
+      throw new MlflowResponseError(
+        `${this.connection.address}${call.path} answered ${describeText(text)} instead of JSON; is it an MLflow server?`,
+        200,
+        { cause: error },
+      );
+    }
+  }
+
+  #backoff(attempt: number): number {
+    const seconds = this.connection.backoffSeconds * 2 ** attempt;
+    return Math.min(longestWaitSeconds, seconds * (1 + randomInt(1000) / 4000));
+  }
+
+  #attempt(call: Call): Promise<Answer> {
+    const { address, authorization, timeoutSeconds } = this.connection;
+    const url = new URL(address + call.path);
+    for (const [key, value] of Object.entries(call.query ?? {}))
+      if (value !== undefined) url.searchParams.set(key, String(value));
+    const body = call.body === undefined ? undefined : Buffer.from(JSON.stringify(call.body), "utf8");
+    const limit = AbortSignal.timeout(timeoutSeconds * 1000);
+    const signal = call.signal === undefined ? limit : AbortSignal.any([limit, call.signal]);
+    return new Promise<Answer>((resolve, reject) => {
+      const fail = (error: Error) =>
+        reject(
+          limit.aborted
+            ? new MlflowConnectionError(
+                `${address} did not answer within ${timeoutSeconds} seconds`,
+                "ETIMEDOUT",
+                { cause: error },
+              )
+            : connectionFailure(address, error),
+        );
+      const request = this.#send(
+        url,
+        {
+          method: call.method,
+          agent: call.once === true ? false : this.#agent,
+          signal,
+          ...tlsOptions(this.connection),
+          headers: {
+            accept: "application/json",
+            ...(authorization !== undefined && { authorization }),
+            ...(body !== undefined && { "content-type": "application/json", "content-length": body.length }),
+          },
+        },
+        (response) => {
+          const parts: Buffer[] = [];
+          response.on("data", (part: Buffer) => parts.push(part));
+          response.on("error", fail);
+          response.on("end", () =>
+            resolve({
+              status: response.statusCode ?? 0,
+              headers: response.headers,
+              text: Buffer.concat(parts).toString("utf8"),
+            }),
+          );
+        },
+      );
+      request.on("error", fail);
+      request.end(body);
+    });
+  }
+}
+
+function tlsOptions(connection: Connection): { rejectUnauthorized: boolean; ca?: string } {
+  return {
+    rejectUnauthorized: !connection.insecureTls,
+    ...(connection.certificates !== undefined && { ca: connection.certificates }),
+  };
+}
+
+/** Statuses that may be different next time. 501 and 505 say that the server cannot do it. */
+function isPassing(status: number): boolean {
+  return status === 408 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
+}
+
+function isNotActedOn(status: number): boolean {
+  return status === 429 || status === 503;
+}
+
+function retryAfterSeconds(header: string | undefined): number | undefined {
+  if (header === undefined) return undefined;
+  const seconds = /^\d+$/.test(header) ? Number(header) : (Date.parse(header) - Date.now()) / 1000;
+  return Number.isFinite(seconds) ? Math.min(longestWaitSeconds, Math.max(0, seconds)) : undefined;
+}
+
+function connectionFailure(address: string, error: Error): MlflowConnectionError {
+  // A name with several addresses fails with one error for each.
+  const first = error instanceof AggregateError && error.errors[0] instanceof Error ? error.errors[0] : error;
+  const code = "code" in first && typeof first.code === "string" ? first.code : "ECONNRESET";
+  const explained: Record<string, string> = {
+    ECONNREFUSED: "nothing is listening there",
+    ENOTFOUND: "no such host",
+    EAI_AGAIN: "the host's name could not be looked up",
+    ECONNRESET: "the connection broke",
+    EPIPE: "the connection broke",
+    DEPTH_ZERO_SELF_SIGNED_CERT:
+      "its certificate is self-signed (MLFLOW_TRACKING_INSECURE_TLS=true accepts it)",
+    SELF_SIGNED_CERT_IN_CHAIN:
+      "its certificate is self-signed (MLFLOW_TRACKING_INSECURE_TLS=true accepts it)",
+  };
+  return new MlflowConnectionError(`cannot reach ${address}: ${explained[code] ?? first.message}`, code, {
+    cause: error,
+  });
+}
+
+function refusal(call: Call, address: string, { status, headers, text }: Answer): MlflowError {
+  const { code, message } = serverError(text);
+  if (status === 401 || status === 403) return authenticationFailure(address, status, code, message ?? text);
+  if (code === undefined || message === undefined) {
+    const location = headers.location === undefined ? "" : `, redirecting to ${headers.location}`;
+    return new MlflowResponseError(
+      `${address}${call.path} answered ${status}${location} with ${describeText(text)}; is it an MLflow server?`,
+      status,
+    );
+  }
+  const said = `${call.path.replace(/^\/api\/2\.0\/mlflow\//, "")}: ${message}`;
+  if (code === "RESOURCE_DOES_NOT_EXIST") return new MlflowNotFoundError(said, code, status);
+  if (code === "RESOURCE_ALREADY_EXISTS") return new MlflowAlreadyExistsError(said, code, status);
+  return new MlflowApiError(said, code, status);
+}
+
+function authenticationFailure(
+  address: string,
+  status: number,
+  code: string | undefined,
+  message: string,
+): MlflowError {
+  const hint = /invalid host header/i.test(message)
+    ? " (the server was started without --allowed-hosts for this name)"
+    : status === 401
+      ? " (set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN)"
+      : "";
+  return new MlflowAuthenticationError(
+    `${address} refuses (${status}): ${oneLine(message, 200)}${hint}`,
+    code ?? (status === 401 ? "UNAUTHENTICATED" : "PERMISSION_DENIED"),
+    status,
+  );
+}
+
+function serverError(text: string): { code?: string; message?: string } {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== "object" || value === null || !("error_code" in value)) return {};
+    const message = "message" in value ? String(value.message) : "";
+    return { code: String(value.error_code), message: oneLine(message, 1000) };
+  } catch {
+    return {};
+  }
+}
+
+function describeText(text: string): string {
+  if (text.trim() === "") return "nothing";
+  if (/^\s*<(!doctype|html)/i.test(text)) return "a web page";
+  return `"${oneLine(text, 100)}"`;
+}
+
+function oneLine(text: string, longest: number): string {
+  const line = text.replace(/\s+/g, " ").trim();
+  return line.length <= longest ? line : `${line.slice(0, longest)}…`;
+}

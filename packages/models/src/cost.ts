@@ -1,0 +1,64 @@
+import type { MemoryCost, ModelConfig, ParameterSpec, StepCost, StepLoad } from "@espalier/core";
+
+/** What a family's head does beside the decoder. */
+export interface HeadKind {
+  /** BERT's dense layer `[hidden, hidden]` before the decoder. */
+  readonly headTransform: boolean;
+}
+
+/**
+ * FLOPs of one micro-step in closed form: every matrix product that runs at 2·m·n·k, and nothing else. Causal attention
+ * counts in full, as its products are computed; the head counts at the counted positions; backward is 2 × forward.
+ */
+export function stepCost(config: ModelConfig, load: StepLoad, head: HeadKind): StepCost {
+  const forwardFlops =
+    load.executedLayers * layerFlops(config, load.batchSize, load.sequenceLength) +
+    headFlops(config, load.countedPositions, head);
+  return { forwardFlops, trainingFlops: 3 * forwardFlops };
+}
+
+/** One layer: four projections `[h, h]`, two products of attention, two feed-forward products. */
+function layerFlops(config: ModelConfig, batchSize: number, sequenceLength: number): number {
+  const { hiddenSize, intermediateSize } = config;
+  const positions = batchSize * sequenceLength;
+  const projections = 4 * 2 * positions * hiddenSize * hiddenSize;
+  const attention = 2 * 2 * positions * sequenceLength * hiddenSize;
+  const feedForward = 2 * 2 * positions * hiddenSize * intermediateSize;
+  return projections + attention + feedForward;
+}
+
+function headFlops(config: ModelConfig, counted: number, head: HeadKind): number {
+  const transform = head.headTransform ? 2 * counted * config.hiddenSize * config.hiddenSize : 0;
+  return transform + 2 * counted * config.hiddenSize * config.vocabSize;
+}
+
+const float = 4;
+
+/**
+ * Bytes that training holds in float32. Parameters, gradients and moments are exact; activations are what the tape
+ * saves: per layer eight `[batch · seq, hidden]` and two `[batch · seq, intermediate]`, with dropout also the masks (a
+ * byte an element) and the attention probabilities, which fused attention does not keep.
+ */
+export function memoryCost(
+  specs: readonly ParameterSpec[],
+  config: ModelConfig,
+  load: StepLoad,
+  head: HeadKind,
+): MemoryCost {
+  const elements = specs.reduce((sum, { shape }) => sum + shape.reduce((size, axis) => size * axis, 1), 0);
+  const { hiddenSize, intermediateSize, vocabSize } = config;
+  const positions = load.batchSize * load.sequenceLength;
+  const scores = positions * load.sequenceLength * config.attentionHeads;
+
+  let layer = float * positions * (8 * hiddenSize + 2 * intermediateSize + config.attentionHeads);
+  if (config.dropout > 0) layer += 2 * positions * hiddenSize;
+  if ((config.attentionDropout ?? config.dropout) > 0) layer += (float + 1) * scores;
+  const embeddings = float * 2 * positions * hiddenSize;
+  const logits = float * load.countedPositions * (2 * vocabSize + (head.headTransform ? 3 : 1) * hiddenSize);
+  return {
+    parameters: float * elements,
+    gradients: float * elements,
+    optimizer: float * (2 * elements + specs.length),
+    activations: load.executedLayers * layer + embeddings + logits,
+  };
+}

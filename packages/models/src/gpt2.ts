@@ -1,0 +1,154 @@
+import {
+  checkLayerMap,
+  type ForwardOptions,
+  type ModelConfig,
+  type ModelFamily,
+  type ModelInput,
+  type ParameterMap,
+} from "@espalier/core";
+import {
+  addPositions,
+  addResidual,
+  dropout,
+  embedding,
+  gatherRows,
+  gelu,
+  layerNorm,
+  linear,
+  packedAttention,
+  paddingMask,
+} from "@espalier/ops";
+import * as tf from "@tensorflow/tfjs";
+import { checkConfig } from "./check.js";
+import { memoryCost, stepCost } from "./cost.js";
+import { dropoutPlaces, embeddingsLayer } from "./dropout-places.js";
+import { gpt2FromHuggingFace, gpt2ToHuggingFace } from "./gpt2-config.js";
+import { checkInput, flatIds } from "./input.js";
+import { layoutOf, type ParameterTable, specsOf } from "./parameter-table.js";
+import { weightsOf } from "./weights.js";
+
+/** The parameters of `GPT2LMHeadModel`, with Conv1D's `[in, out]` weights; the tied head is `wte`. */
+const table: ParameterTable = {
+  layerPrefix: (layer) => `transformer.h.${layer}.`,
+  embedding: [
+    ["transformer.wte.weight", "weight", "vocabulary", "hidden"],
+    ["transformer.wpe.weight", "weight", "positions", "hidden"],
+  ],
+  layer: [
+    ["ln_1.weight", "gain", "hidden"],
+    ["ln_1.bias", "bias", "hidden"],
+    ["attn.c_attn.weight", "weight", "hidden", "qkv"],
+    ["attn.c_attn.bias", "bias", "qkv"],
+    ["attn.c_proj.weight", "residual", "heads", "hidden"],
+    ["attn.c_proj.bias", "bias", "hidden"],
+    ["ln_2.weight", "gain", "hidden"],
+    ["ln_2.bias", "bias", "hidden"],
+    ["mlp.c_fc.weight", "weight", "hidden", "intermediate"],
+    ["mlp.c_fc.bias", "bias", "intermediate"],
+    ["mlp.c_proj.weight", "residual", "intermediate", "hidden"],
+    ["mlp.c_proj.bias", "bias", "hidden"],
+  ],
+  head: [
+    ["transformer.ln_f.weight", "gain", "hidden"],
+    ["transformer.ln_f.bias", "bias", "hidden"],
+  ],
+};
+
+/**
+ * GPT-2 (Radford et al. 2019): pre-layer-norm, learned positions, causal attention, GELU by its tanh approximation, and
+ * a head tied to the token embeddings. `hidden` below is `[batch · seq, hiddenSize]`.
+ */
+function forward(
+  parameters: ParameterMap,
+  config: ModelConfig,
+  input: ModelInput,
+  options: ForwardOptions,
+): tf.Tensor2D {
+  checkInput(config, input);
+  checkLayerMap(options.layerMap, config.depth);
+  const sequenceLength = input.inputIds.shape[1];
+  const epsilon = config.layerNormEpsilon;
+  const dropAt = dropoutPlaces(config, options.dropout);
+  const all = weightsOf(parameters);
+  const tokens = all.matrix("transformer.wte.weight");
+
+  function embed(): tf.Tensor2D {
+    const hidden = addPositions(
+      embedding(tokens, flatIds(input)),
+      all.matrix("transformer.wpe.weight"),
+      sequenceLength,
+    );
+    const drop = dropAt(embeddingsLayer, "embeddings");
+    return dropout(hidden, drop.rate, drop.seed);
+  }
+
+  function layer(hidden: tf.Tensor2D, uniqueLayer: number, executedLayer: number): tf.Tensor2D {
+    const weights = all.under(table.layerPrefix(uniqueLayer));
+    const project = (x: tf.Tensor2D, name: string) =>
+      linear(x, weights.matrix(`${name}.weight`), weights.vector(`${name}.bias`), "in_out");
+    const normalise = (x: tf.Tensor2D, name: string) =>
+      layerNorm(x, weights.vector(`${name}.weight`), weights.vector(`${name}.bias`), epsilon);
+
+    const onProbabilities = dropAt(executedLayer, "attention-probabilities");
+    const attended = packedAttention(project(normalise(hidden, "ln_1"), "attn.c_attn"), {
+      sequenceLength,
+      heads: config.attentionHeads,
+      causal: true,
+      mask,
+      dropout: onProbabilities.rate > 0 ? onProbabilities : null,
+    });
+    const onAttention = dropAt(executedLayer, "attention-output");
+    const attentionOutput = dropout(project(attended, "attn.c_proj"), onAttention.rate, onAttention.seed);
+    const middle = addResidual(hidden, attentionOutput);
+
+    const onFeedForward = dropAt(executedLayer, "feed-forward-output");
+    const activated = gelu(project(normalise(middle, "ln_2"), "mlp.c_fc"), "tanh");
+    const output = dropout(project(activated, "mlp.c_proj"), onFeedForward.rate, onFeedForward.seed);
+    return addResidual(middle, output);
+  }
+
+  // Only the positions that count go through the final layer norm and the head.
+  function head(hidden: tf.Tensor2D): tf.Tensor2D {
+    const counted =
+      input.countedPositions === null ? hidden : gatherRows(hidden, input.countedPositions as tf.Tensor1D);
+    const normal = layerNorm(
+      counted,
+      all.vector("transformer.ln_f.weight"),
+      all.vector("transformer.ln_f.bias"),
+      epsilon,
+    );
+    return linear(normal, tokens, null, "out_in");
+  }
+
+  const mask = input.attentionMask === null ? null : paddingMask(input.attentionMask);
+  try {
+    return tf.tidy(() => {
+      let hidden = tf.tidy(embed);
+      for (const [executedLayer, uniqueLayer] of options.layerMap.entries()) {
+        const before = hidden;
+        hidden = tf.tidy(() => layer(before, uniqueLayer, executedLayer));
+        before.dispose();
+      }
+      return head(hidden);
+    });
+  } finally {
+    mask?.dispose();
+  }
+}
+
+/** GPT-2 with its tied language-model head (Hugging Face's `GPT2LMHeadModel`). */
+export const gpt2: ModelFamily = {
+  name: "gpt2",
+  causal: true,
+  modelType: "gpt2",
+  defaults: { layerNormEpsilon: 1e-5, tokenTypes: 0 },
+  check: (config) => checkConfig(config, { tokenTypes: false }),
+  layout: (depth) => layoutOf(table, depth),
+  parameters: (config) => specsOf(table, config),
+  layerParameter: (layer, suffix) => table.layerPrefix(layer) + suffix,
+  forward,
+  cost: (config, load) => stepCost(config, load, { headTransform: false }),
+  memory: (config, load) => memoryCost(specsOf(table, config), config, load, { headTransform: false }),
+  toHuggingFace: gpt2ToHuggingFace,
+  fromHuggingFace: gpt2FromHuggingFace,
+};

@@ -1,0 +1,15 @@
+export type { AdamWHyperparameters } from "./adamw.js";
+export { adamW } from "./adamw.js";
+export type { AttentionOptions } from "./attention.js";
+export { attention, packedAttention, paddingMask } from "./attention.js";
+export { dropout } from "./dropout.js";
+export { addPositions, addRow, embedding, gatherRows } from "./embedding.js";
+export type { GeluApproximation } from "./gelu.js";
+export { gelu } from "./gelu.js";
+export { clipByGlobalNorm, globalNorm } from "./gradient-norm.js";
+export { withoutFusedKernels } from "./kernel.js";
+export { layerNorm } from "./layer-norm.js";
+export type { WeightLayout } from "./linear.js";
+export { linear } from "./linear.js";
+export { addResidual } from "./residual.js";
+export { softmaxCrossEntropy } from "./softmax-cross-entropy.js";

@@ -1,0 +1,47 @@
+import { createRequire } from "node:module";
+
+declare const nativeTensor: unique symbol;
+
+/** A tensor of libtorch: a slot of the addon's table and the slot's generation. Valid until it is freed. */
+export type NativeTensor = number & { readonly [nativeTensor]: true };
+
+/** What an ATen operator takes, by its schema: a tensor, a scalar, a dtype's name, a list; `undefined` = the default. */
+export type AtenArgument = number | boolean | string | null | undefined | readonly AtenArgument[];
+
+/** What an ATen operator gives. In-place results, which are only the mutated inputs again, are left out. */
+export type AtenResult = NativeTensor | number | boolean | null | AtenResult[];
+
+/** The typed arrays whose elements libtorch can read and fill. */
+export type NativeArray = Float32Array | Int32Array | Uint8Array;
+
+/** The dtypes that this backend creates tensors with. */
+export type NativeType = "float32" | "int32" | "int64" | "bool" | "complex64";
+
+/** The functions of `native/addon.cc`. Each throws an Error that names the operator. */
+export interface Addon {
+  operator(name: string, overload: string): number;
+  call(index: number, values: readonly AtenArgument[]): AtenResult;
+  fromData(values: NativeArray, shape: readonly number[], type: NativeType, device: string): NativeTensor;
+  toData(tensor: NativeTensor, values: NativeArray): void;
+  alias(tensor: NativeTensor): NativeTensor;
+  free(tensor: NativeTensor): void;
+  /** The shape, then the dtype as ATen's number. */
+  describe(tensor: NativeTensor): number[];
+  isContiguous(tensor: NativeTensor): boolean;
+  /** How many live handles look into the same memory, this one included. */
+  storageHandles(tensor: NativeTensor): number;
+  loadLibrary(path: string): void;
+  useDevice(device: string): void;
+  setThreads(count: number): void;
+  info(): { version: string; threads: number; handles: number; bytes: number };
+}
+
+/**
+ * Loads a compiled addon, and with it libtorch, into this process.
+ *
+ * @param path of the `.node` file that `buildAddon` made
+ * @throws when the file or the libtorch it was linked against cannot be loaded
+ */
+export function openAddon(path: string): Addon {
+  return createRequire(import.meta.url)(path) as Addon;
+}

@@ -1,0 +1,35 @@
+import type { Addon } from "./addon.js";
+
+/** An operator of PyTorch's dispatcher by its schema name. Its index in the addon is looked up at the first call. */
+export class AtenOperator {
+  private index = -1;
+  private addon: Addon | null = null;
+
+  constructor(
+    readonly name: string,
+    readonly overload: string,
+  ) {}
+
+  /**
+   * @returns the number under which the addon calls this operator
+   * @throws when this version of libtorch has no such operator
+   */
+  indexIn(addon: Addon): number {
+    if (this.addon !== addon) {
+      this.index = addon.operator(this.name, this.overload);
+      this.addon = addon;
+    }
+    return this.index;
+  }
+}
+
+/** Names an operator as PyTorch's schemas do: `add.Tensor` is the overload `Tensor` of `aten::add`. */
+export function aten(schema: string): AtenOperator {
+  const [name = "", overload = ""] = schema.split(".");
+  return new AtenOperator(`aten::${name}`, overload);
+}
+
+/** Names an operator that the addon itself brings. */
+export function ownOperator(name: string): AtenOperator {
+  return new AtenOperator(`espalier::${name}`, "");
+}

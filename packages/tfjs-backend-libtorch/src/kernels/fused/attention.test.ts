@@ -1,0 +1,3 @@
+import { describeAttention } from "../../../test/attention-cases.js";
+
+describeAttention("cpu");

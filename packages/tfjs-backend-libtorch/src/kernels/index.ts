@@ -1,0 +1,45 @@
+import type { Kernel } from "../kernel.js";
+import { binaryKernels } from "./binary.js";
+import { blockKernels } from "./blocks.js";
+import { countingKernels } from "./counting.js";
+import { creationKernels } from "./creation.js";
+import { attentionKernels } from "./fused/attention.js";
+import { crossEntropyKernels } from "./fused/cross-entropy.js";
+import { dropoutKernels } from "./fused/dropout.js";
+import { embeddingKernels } from "./fused/embedding.js";
+import { geluKernels } from "./fused/gelu.js";
+import { layerNormKernels } from "./fused/layer-norm.js";
+import { linearKernels } from "./fused/linear.js";
+import { optimizerKernels } from "./fused/optimizer.js";
+import { indexingKernels } from "./indexing.js";
+import { linearAlgebraKernels } from "./linear-algebra.js";
+import { matmulKernels } from "./matmul.js";
+import { normalizationKernels } from "./normalization.js";
+import { reductionKernels } from "./reduction.js";
+import { shapeKernels } from "./shape.js";
+import { slicingKernels } from "./slicing.js";
+import { unaryKernels } from "./unary.js";
+
+/** Every kernel of the backend. */
+export const kernels: readonly Kernel[] = [
+  ...unaryKernels,
+  ...binaryKernels,
+  ...reductionKernels,
+  ...creationKernels,
+  ...shapeKernels,
+  ...slicingKernels,
+  ...indexingKernels,
+  ...matmulKernels,
+  ...normalizationKernels,
+  ...countingKernels,
+  ...blockKernels,
+  ...linearAlgebraKernels,
+  ...linearKernels,
+  ...layerNormKernels,
+  ...geluKernels,
+  ...attentionKernels,
+  ...crossEntropyKernels,
+  ...embeddingKernels,
+  ...optimizerKernels,
+  ...dropoutKernels,
+];

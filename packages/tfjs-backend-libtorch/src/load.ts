@@ -1,0 +1,83 @@
+import { registerBackend, registerKernel } from "@tensorflow/tfjs";
+import { type Addon, openAddon } from "./addon.js";
+import { LibtorchBackend } from "./backend.js";
+import { toKernelConfig } from "./kernel.js";
+import { kernels } from "./kernels/index.js";
+
+/** The name under which TensorFlow.js knows the backend. */
+export const BACKEND_NAME = "libtorch";
+
+/** Above TensorFlow.js's own backends and tfjs-node: it is the default wherever it was loaded. */
+const PRIORITY = 4;
+
+/** How to load the backend. */
+export interface LoadLibtorchOptions {
+  /** The compiled addon, as `buildAddon` or `findAddon` give it. */
+  readonly addonPath: string;
+  /** `cpu` (default), `cuda`, `cuda:1`, ... */
+  readonly device?: string | undefined;
+  /** Threads of one operator on the CPU. Default: libtorch's own choice, one per physical core. */
+  readonly threads?: number | undefined;
+}
+
+/** What is loaded, and what it holds. */
+export interface LibtorchInfo {
+  /** Such as `2.11.0`. */
+  readonly torchVersion: string;
+  readonly device: string;
+  readonly threads: number;
+  /** Native tensors that are alive. Flat over repeated work, or something leaks. */
+  readonly handles: number;
+  /** Bytes of memory under those tensors; memory that several share counts once. */
+  readonly bytes: number;
+}
+
+let loaded: { addon: Addon; addonPath: string; device: string } | null = null;
+
+/**
+ * Loads libtorch into this process and registers the TensorFlow.js backend `libtorch` with its kernels. Choose it with
+ * `await tf.setBackend("libtorch")`. A second call with the same addon and device changes the threads only.
+ *
+ * @throws when the addon or its libtorch cannot be loaded, the device cannot be used, or another addon or device is
+ *   loaded already
+ */
+export function loadLibtorch({ addonPath, device = "cpu", threads }: LoadLibtorchOptions): void {
+  const wanted = device === "cuda" ? "cuda:0" : device;
+  if (loaded !== null) {
+    if (loaded.addonPath !== addonPath || loaded.device !== wanted) {
+      throw new Error(`libtorch is loaded already, from ${loaded.addonPath} for ${loaded.device}`);
+    }
+    if (threads !== undefined) loaded.addon.setThreads(threads);
+    return;
+  }
+  waitBriefly();
+  const addon = openAddon(addonPath);
+  if (wanted.startsWith("cuda")) {
+    // Its kernels register themselves as it is loaded; the name is looked up beside the libtorch that is linked.
+    addon.loadLibrary("libtorch_cuda.so");
+  }
+  addon.useDevice(wanted);
+  if (threads !== undefined) addon.setThreads(threads);
+  loaded = { addon, addonPath, device: wanted };
+  for (const kernel of kernels) registerKernel(toKernelConfig(kernel, BACKEND_NAME));
+  registerBackend(BACKEND_NAME, () => new LibtorchBackend(addon, wanted), PRIORITY);
+}
+
+/**
+ * At the end of an operator GNU's OpenMP lets threads spin, for about a millisecond, until the slowest is done. Where
+ * another process has the core meanwhile, every operator then costs a time slice. A tenth of that spinning costs 2 % of a
+ * step on a quiet machine and makes it half as fast again on a busy one (GPT-2 12×64, two threads on two cores, beside two
+ * busy processes). Read once, when libtorch is loaded.
+ */
+function waitBriefly(): void {
+  if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= "30000";
+}
+
+/**
+ * @returns what is loaded, or null before `loadLibtorch`
+ */
+export function libtorchInfo(): LibtorchInfo | null {
+  if (loaded === null) return null;
+  const { version, threads, handles, bytes } = loaded.addon.info();
+  return { torchVersion: version, device: loaded.device, threads, handles, bytes };
+}

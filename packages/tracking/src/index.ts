@@ -1,0 +1,18 @@
+export { journalFiles, RunJournal, readEvents, readMetrics } from "./journal.js";
+export type { DeliveryResult, MlflowDeliveryOptions, MlflowRunDescription } from "./mlflow-delivery.js";
+export { MlflowDelivery } from "./mlflow-delivery.js";
+export type {
+  CheckpointEvent,
+  DivergedEvent,
+  EndEvent,
+  EvaluationEvent,
+  GrowthEvent,
+  InterruptedEvent,
+  ResumeEvent,
+  RunEvent,
+  StartEvent,
+  StepMetrics,
+} from "./records.js";
+export { sourceTags } from "./source-tags.js";
+export type { TrackingTarget } from "./tracking-target.js";
+export { trackingTarget } from "./tracking-target.js";

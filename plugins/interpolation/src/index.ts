@@ -1,0 +1,33 @@
+import { definePlugin, momentPolicies, strategy } from "@espalier/core";
+import { z } from "zod";
+import { interpolationExpander } from "./expander.js";
+import { interpolatedLayers } from "./interpolation.js";
+
+export { interpolationExpander } from "./expander.js";
+export { blendedLayers, interpolatedLayers } from "./interpolation.js";
+
+export default definePlugin({
+  name: "@espalier/plugin-interpolation",
+  contract: 1,
+  strategies: [
+    strategy({
+      kind: "layerMapping",
+      name: "interpolation",
+      description: "executed layer i of d uses unique layer floor(i·U/d): neighbours share",
+      options: z.strictObject({}),
+      needs: [],
+      create: () => interpolatedLayers,
+    }),
+    strategy({
+      kind: "expander",
+      name: "interpolation",
+      description: "new layers are copies of their neighbour (nearest) or blends of two neighbours (linear)",
+      options: z.strictObject({
+        mode: z.enum(["nearest", "linear"]).default("nearest"),
+        moments: z.enum(momentPolicies).default("carry"),
+      }),
+      needs: [],
+      create: interpolationExpander,
+    }),
+  ],
+});

@@ -1,0 +1,43 @@
+import { definePlugin, momentPolicies, strategy } from "@espalier/core";
+import { z } from "zod";
+import { stackingExpander } from "./expander.js";
+import { doublingStages, stackedLayers } from "./stacking.js";
+
+export { type StackingMoments, stackingExpander } from "./expander.js";
+export { doublingStages, stackedLayers } from "./stacking.js";
+
+export default definePlugin({
+  name: "@espalier/plugin-stackbert",
+  contract: 1,
+  strategies: [
+    strategy({
+      kind: "layerMapping",
+      name: "stacking",
+      description:
+        "whole copies of the unique layers on top of one another, the remainder from the top layers",
+      options: z.strictObject({}),
+      needs: [],
+      create: () => stackedLayers,
+    }),
+    strategy({
+      kind: "expander",
+      name: "stacking",
+      description: "the trained layers are copied on top of themselves (StackBERT)",
+      options: z.strictObject({ moments: z.enum([...momentPolicies, "reset-all"]).default("reset") }),
+      needs: [],
+      create: stackingExpander,
+    }),
+  ],
+  presets: [
+    {
+      name: "stackbert",
+      description: "progressive stacking: depth doubles twice, at 12.5 % and 30 % of the budget",
+      growth: (target) => ({
+        schedule: { use: "stages", ...doublingStages(target.depth) },
+        sampler: { use: "unique" },
+        expander: { use: "stacking", moments: "reset" },
+        sharing: "stacking",
+      }),
+    },
+  ],
+});

@@ -1,0 +1,126 @@
+// `npm test`: makes the clone runnable, sets up the native engines, then checks format, lint and types and runs every
+// test; the numerical ones once per engine. `npm test -- packages/core` passes its arguments to vitest and leaves the
+// other checks out. The last line is `N passed, N failed`, with `, N skipped` where something was.
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { compile, preparePackages } from "./bootstrap.mjs";
+import { root, runScript, secondsSince } from "./programs.mjs";
+
+const results = join(root, ".espalier", "test-results.json");
+const given = process.argv.slice(2);
+const count = { passed: 0, failed: 0, skipped: 0 };
+const say = (line) => console.log(line);
+
+/** Runs one check that either passes or fails as a whole; what it found wrong is shown. */
+async function check(name, work) {
+  const start = performance.now();
+  try {
+    await work();
+    count.passed++;
+    say(`✓ ${name} (${secondsSince(start)})`);
+    return true;
+  } catch (error) {
+    count.failed++;
+    say(`✗ ${name}\n${describe(error)}`);
+    return false;
+  }
+}
+
+/** A message with the command that helps, for what a user can act on; else the stack, for it is a defect. */
+function describe(error) {
+  if (!String(error?.code).startsWith("ESPALIER_")) return error?.stack ?? String(error);
+  return error.hint ? `${error.message}\n  get it with: ${error.hint}` : error.message;
+}
+
+/** Fails with the output of a tool of `node_modules` where it does not end with 0. */
+async function tool(file, ...args) {
+  const { code, output } = await runScript(file, args);
+  if (code === 0) return;
+  throw Object.assign(new Error(output.trim()), { code: "ESPALIER_CHECK" });
+}
+
+/** Sets up both native engines. TensorFlow may be impossible here: then its tests are skipped, and why is said. */
+async function setUpEngines() {
+  const { setupBackend } = await import("../packages/backends/dist/index.js");
+  await check("libtorch is set up", () => setupBackend("libtorch", say));
+  try {
+    await setupBackend("tensorflow", say);
+    count.passed++;
+    say("✓ tensorflow is set up");
+    return true;
+  } catch (error) {
+    say(`- tensorflow cannot be set up here, its tests are skipped: ${describe(error)}`);
+    return false;
+  }
+}
+
+/** Runs vitest, its output shown as it comes, and adds up what it counted. */
+async function runTests(hasTensorflow) {
+  const projects = ["unit", "numerics-libtorch", ...(hasTensorflow ? ["numerics-tensorflow"] : [])];
+  mkdirSync(dirname(results), { recursive: true });
+  rmSync(results, { force: true });
+  const { code } = await runScript(
+    "vitest/vitest.mjs",
+    [
+      "run",
+      ...projects.flatMap((name) => ["--project", name]),
+      "--reporter=default",
+      "--reporter=json",
+      `--outputFile.json=${results}`,
+      ...given,
+    ],
+    { shown: true, env: process.stdout.isTTY ? process.env : { ...process.env, NO_COLOR: "1" } },
+  );
+  const before = count.failed;
+  addResults(hasTensorflow);
+  // an error outside of every test, or a run that was broken off
+  if (code !== 0 && count.failed === before) count.failed++;
+}
+
+function addResults(hasTensorflow) {
+  let report;
+  try {
+    report = JSON.parse(readFileSync(results, "utf8"));
+  } catch {
+    say("✗ vitest wrote no results");
+    count.failed++;
+    return;
+  }
+  for (const file of report.testResults) {
+    const tests = file.assertionResults;
+    for (const { status } of tests) {
+      if (status === "passed") count.passed++;
+      else if (status === "failed") count.failed++;
+      else count.skipped++;
+    }
+    // a file that could not be loaded, or whose hooks failed, has no failed test of its own
+    if (file.status === "failed" && !tests.some(({ status }) => status === "failed")) {
+      say(`✗ ${relative(root, file.name)}: ${file.message.split("\n")[0] || "see above"}`);
+      count.failed++;
+    }
+    if (!hasTensorflow && file.name.endsWith(".numerics.test.ts")) count.skipped += tests.length;
+  }
+}
+
+async function main() {
+  const isReady = await check("npm packages are installed", () => preparePackages(say));
+  if (!isReady) return;
+  await check("TypeScript compiles", () => compile(say));
+  const hasTensorflow = await setUpEngines();
+  if (given.length === 0) {
+    await check("format and lint", () => tool("@biomejs/biome/bin/biome", "check", "."));
+    await check("types of the tests", () => tool("typescript/bin/tsc", "-p", "tsconfig.test.json"));
+    await check("API documentation", () => tool("typedoc/bin/typedoc", "--emit", "none"));
+  }
+  await runTests(hasTensorflow);
+}
+
+try {
+  await main();
+} catch (error) {
+  say(error?.stack ?? String(error));
+  count.failed++;
+}
+if (count.failed > 0) process.exitCode = 1;
+const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : "";
+console.log(`${count.passed} passed, ${count.failed} failed${skipped}`);

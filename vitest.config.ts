@@ -1,0 +1,49 @@
+import { defineConfig } from "vitest/config";
+
+/**
+ * Three projects. `unit` needs no engine beyond the one that a test names itself. `*.numerics.test.ts` run once per
+ * native engine, each in processes of its own: libtorch and TensorFlow are never loaded into the same process.
+ */
+const source = {
+  resolve: { conditions: ["espalier-source"] },
+  ssr: { resolve: { conditions: ["espalier-source", "node", "import", "default"] } },
+};
+// Test files run side by side: a thread each, or the engines' threads would wait for one another.
+const oneThread = { ESPALIER_THREADS: "1" };
+const everywhere = ["**/node_modules/**", "**/dist/**"];
+
+function numerics(backend: string) {
+  return {
+    ...source,
+    test: {
+      name: `numerics-${backend}`,
+      include: ["packages/*/src/**/*.numerics.test.ts", "plugins/*/src/**/*.numerics.test.ts"],
+      exclude: everywhere,
+      env: { ...oneThread, ESPALIER_BACKEND: backend },
+      pool: "forks" as const,
+      testTimeout: 120_000,
+      hookTimeout: 120_000,
+    },
+  };
+}
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        ...source,
+        test: {
+          name: "unit",
+          include: ["packages/*/src/**/*.test.ts", "plugins/*/src/**/*.test.ts", "docs/**/*.test.ts"],
+          exclude: [...everywhere, "**/*.numerics.test.ts"],
+          env: oneThread,
+          pool: "forks" as const,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      numerics("libtorch"),
+      numerics("tensorflow"),
+    ],
+  },
+});
