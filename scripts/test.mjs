@@ -9,7 +9,14 @@ import { root, runScript, secondsSince } from "./programs.mjs";
 const results = join(root, ".espalier", "test-results.json");
 const given = process.argv.slice(2);
 const count = { passed: 0, failed: 0, skipped: 0 };
+/** What failed, said once more at the end: a long log is read from there. */
+const failures = [];
 const say = (line) => console.log(line);
+
+function fail(name) {
+  count.failed++;
+  failures.push(name);
+}
 
 /** Runs one check that either passes or fails as a whole; what it found wrong is shown. */
 async function check(name, work) {
@@ -20,7 +27,7 @@ async function check(name, work) {
     say(`✓ ${name} (${secondsSince(start)})`);
     return true;
   } catch (error) {
-    count.failed++;
+    fail(name);
     say(`✗ ${name}\n${describe(error)}`);
     return false;
   }
@@ -74,7 +81,7 @@ async function runTests(hasTensorflow) {
   const before = count.failed;
   addResults(hasTensorflow);
   // an error outside of every test, or a run that was broken off
-  if (code !== 0 && count.failed === before) count.failed++;
+  if (code !== 0 && count.failed === before) fail("vitest ended with an error outside of every test");
 }
 
 function addResults(hasTensorflow) {
@@ -83,20 +90,20 @@ function addResults(hasTensorflow) {
     report = JSON.parse(readFileSync(results, "utf8"));
   } catch {
     say("✗ vitest wrote no results");
-    count.failed++;
+    fail("vitest wrote no results");
     return;
   }
   for (const file of report.testResults) {
     const tests = file.assertionResults;
-    for (const { status } of tests) {
+    const path = relative(root, file.name);
+    for (const { status, fullName } of tests) {
       if (status === "passed") count.passed++;
-      else if (status === "failed") count.failed++;
+      else if (status === "failed") fail(`${path}: ${fullName}`);
       else count.skipped++;
     }
     // a file that could not be loaded, or whose hooks failed, has no failed test of its own
     if (file.status === "failed" && !tests.some(({ status }) => status === "failed")) {
-      say(`✗ ${relative(root, file.name)}: ${file.message.split("\n")[0] || "see above"}`);
-      count.failed++;
+      fail(`${path}: ${file.message.split("\n")[0] || "see above"}`);
     }
     if (!hasTensorflow && file.name.endsWith(".numerics.test.ts")) count.skipped += tests.length;
   }
@@ -119,8 +126,9 @@ try {
   await main();
 } catch (error) {
   say(error?.stack ?? String(error));
-  count.failed++;
+  fail(error?.message ?? String(error));
 }
 if (count.failed > 0) process.exitCode = 1;
+for (const name of failures) console.log(`✗ ${name}`);
 const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : "";
 console.log(`${count.passed} passed, ${count.failed} failed${skipped}`);
