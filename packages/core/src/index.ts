@@ -27,6 +27,7 @@ export type {
   ParameterMap,
   ParameterPlace,
   ParameterSpec,
+  Precision,
   StepCost,
   StepLoad,
 } from "./model-family.js";

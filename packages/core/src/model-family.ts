@@ -60,6 +60,12 @@ export interface ModelInput {
   readonly countedPositions: Tensor | null;
 }
 
+/**
+ * What linear layers and attention compute in. Weights, moments, layer norm and the statistics of softmax are float32
+ * either way.
+ */
+export type Precision = "fp32" | "bf16";
+
 /** How one forward pass runs. */
 export interface ForwardOptions {
   /** Which unique layer each executed layer uses. */
@@ -69,6 +75,8 @@ export interface ForwardOptions {
    * `dropout.fork(executedLayer).fork(place).uint32()`; embeddings and head are layer -1.
    */
   readonly dropout: RandomStream | null;
+  /** Default: `fp32`. */
+  readonly precision?: Precision;
 }
 
 /** The size of one micro-step, for the cost model. */

@@ -8,7 +8,10 @@ import { fileURLToPath } from "node:url";
 /** The version of Node-API that the addon is compiled against; every newer Node.js loads it. */
 const NODE_API_VERSION = 8;
 const SOURCES = fileURLToPath(new URL("../native/", import.meta.url));
-const COMPILED = ["addon.cc", "dropout.cc"].map((name) => join(SOURCES, name));
+const COMPILED = readdirSync(SOURCES)
+  .filter((name) => name.endsWith(".cc"))
+  .sort()
+  .map((name) => join(SOURCES, name));
 
 /** Which PyTorch the addon is linked to (spread what `findTorch` gives), and where it is kept. */
 export interface BuildAddonOptions {
