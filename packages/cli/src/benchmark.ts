@@ -96,6 +96,7 @@ export async function benchmark(experiment: Experiment, request: BenchmarkReques
     batchSize: training.batchSize,
     sequenceLength: data.sequenceLength,
     gradientAccumulation: training.gradientAccumulation,
+    precision: training.precision,
     gradientClipNorm: training.gradientClipNorm === "none" ? null : training.gradientClipNorm,
     random,
     warmup: request.warmup,

@@ -115,6 +115,7 @@ export async function evaluateCheckpoint(
         layerMap: identityLayerMap(config.depth),
         data,
         objective,
+        precision: definition.training.precision,
         batchSize: definition.training.batchSize,
         batches: request.batches ?? definition.evaluation.batches,
       });

@@ -18,6 +18,7 @@ export type { LayerMap, LayerMapping } from "./layer-map.js";
 export { checkLayerMap, identityLayerMap } from "./layer-map.js";
 export type {
   AxisRole,
+  ComputeOptions,
   ForwardOptions,
   Initializer,
   MemoryCost,

@@ -66,8 +66,14 @@ export interface ModelInput {
  */
 export type Precision = "fp32" | "bf16";
 
+/** How layers are computed; the same in every step of a run. */
+export interface ComputeOptions {
+  /** Default: `fp32`. */
+  readonly precision?: Precision;
+}
+
 /** How one forward pass runs. */
-export interface ForwardOptions {
+export interface ForwardOptions extends ComputeOptions {
   /** Which unique layer each executed layer uses. */
   readonly layerMap: LayerMap;
   /**
@@ -75,8 +81,6 @@ export interface ForwardOptions {
    * `dropout.fork(executedLayer).fork(place).uint32()`; embeddings and head are layer -1.
    */
   readonly dropout: RandomStream | null;
-  /** Default: `fp32`. */
-  readonly precision?: Precision;
 }
 
 /** The size of one micro-step, for the cost model. */
@@ -96,7 +100,7 @@ export interface StepCost {
   readonly trainingFlops: number;
 }
 
-/** Bytes that training holds, float32. */
+/** Bytes that training holds; parameters, gradients and moments in float32. */
 export interface MemoryCost {
   readonly parameters: number;
   readonly gradients: number;
@@ -136,7 +140,7 @@ export interface ModelFamily {
     options: ForwardOptions,
   ): Tensor2D;
   cost(config: ModelConfig, load: StepLoad): StepCost;
-  memory(config: ModelConfig, load: StepLoad): MemoryCost;
+  memory(config: ModelConfig, load: StepLoad, compute?: ComputeOptions): MemoryCost;
   /** The content of Hugging Face's `config.json`. */
   toHuggingFace(config: ModelConfig): JsonObject;
   /**

@@ -213,6 +213,7 @@ function peakMemory(
     const cost = experiment.family.memory(
       { ...experiment.config, ...stage.shape },
       load(deepest, experiment, strategies),
+      experiment.definition.training,
     );
     const total = cost.parameters + cost.gradients + cost.optimizer + cost.activations;
     if (!peak || total > peak.total) peak = { ...cost, total };

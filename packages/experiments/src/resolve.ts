@@ -14,7 +14,6 @@ import {
   stream,
   type TokenizerInfo,
   type TrainingBudget,
-  UsageError,
 } from "@espalier/core";
 import { trainingBudget } from "./budget.js";
 import { chooseGrowth } from "./growth-section.js";
@@ -92,16 +91,6 @@ export async function resolveExperiment(
   const { definition, locate } = loaded;
   const { registry } = sources;
   const { baseDirectory } = loaded.source;
-  if (definition.training.precision !== "fp32")
-    throw new UsageError(
-      "ESPALIER_PRECISION_UNSUPPORTED",
-      `"training.precision" is ${definition.training.precision}, but the engines compute in fp32 only`,
-      {
-        file: locate(["training", "precision"]),
-        key: "training.precision",
-        hint: "set training.precision=fp32",
-      },
-    );
   const familyChoice = chooseStrategy(
     registry,
     "family",

@@ -90,7 +90,12 @@ const training = z.strictObject({
   flops: z.number().positive().optional().describe("The budget in floating-point operations."),
   batchSize: positiveInteger.default(16).describe("Sequences in a micro-step."),
   gradientAccumulation: positiveInteger.default(1).describe("Micro-steps in an optimizer step."),
-  precision: z.enum(["fp32", "bf16"]).default("fp32"),
+  precision: z
+    .enum(["fp32", "bf16"])
+    .default("fp32")
+    .describe(
+      "What linear layers and attention compute in; weights, moments, layer norm and softmax statistics are float32 either way. bf16 takes the libtorch engine.",
+    ),
   optimizer: strategyReference.default("adamw"),
   schedule: strategyReference.default("cosine").describe("Learning-rate schedule."),
   gradientClipNorm: z

@@ -178,7 +178,8 @@ export const bert: ModelFamily = {
   layerParameter: (layer, suffix) => table.layerPrefix(layer) + suffix,
   forward,
   cost: (config, load) => stepCost(config, load, { headTransform: true }),
-  memory: (config, load) => memoryCost(specsOf(table, config), config, load, { headTransform: true }),
+  memory: (config, load, compute) =>
+    memoryCost(specsOf(table, config), config, load, { headTransform: true }, compute),
   toHuggingFace: bertToHuggingFace,
   fromHuggingFace: bertFromHuggingFace,
 };

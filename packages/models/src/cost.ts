@@ -1,4 +1,11 @@
-import type { MemoryCost, ModelConfig, ParameterSpec, StepCost, StepLoad } from "@espalier/core";
+import type {
+  ComputeOptions,
+  MemoryCost,
+  ModelConfig,
+  ParameterSpec,
+  StepCost,
+  StepLoad,
+} from "@espalier/core";
 
 /** What a family's head does beside the decoder. */
 export interface HeadKind {
@@ -34,31 +41,40 @@ function headFlops(config: ModelConfig, counted: number, head: HeadKind): number
 
 const float = 4;
 
+const bf16 = 2;
+
 /**
- * Bytes that training holds in float32. Parameters, gradients and moments are exact; activations are what the tape
+ * Bytes that training holds. Parameters, gradients and moments are exact and float32; activations are what the tape
  * saves: per layer eight `[batch · seq, hidden]` and two `[batch · seq, intermediate]`, with dropout also the masks (a
- * byte an element) and the attention probabilities, which fused attention does not keep.
+ * byte an element) and the attention probabilities, which fused attention does not keep. In bf16 the residual stream
+ * (four of the eight) stays float32, what goes in and out of linear layers and attention takes half, and the weights
+ * have a copy in bf16.
  */
 export function memoryCost(
   specs: readonly ParameterSpec[],
   config: ModelConfig,
   load: StepLoad,
   head: HeadKind,
+  { precision = "fp32" }: ComputeOptions = {},
 ): MemoryCost {
   const elements = specs.reduce((sum, { shape }) => sum + shape.reduce((size, axis) => size * axis, 1), 0);
   const { hiddenSize, intermediateSize, vocabSize } = config;
   const positions = load.batchSize * load.sequenceLength;
   const scores = positions * load.sequenceLength * config.attentionHeads;
 
-  let layer = float * positions * (8 * hiddenSize + 2 * intermediateSize + config.attentionHeads);
+  const inner = precision === "bf16" ? bf16 : float;
+  let layer =
+    positions *
+    (float * (4 * hiddenSize + config.attentionHeads) + inner * (4 * hiddenSize + 2 * intermediateSize));
   if (config.dropout > 0) layer += 2 * positions * hiddenSize;
-  if ((config.attentionDropout ?? config.dropout) > 0) layer += (float + 1) * scores;
+  if ((config.attentionDropout ?? config.dropout) > 0) layer += (inner + 1) * scores;
   const embeddings = float * 2 * positions * hiddenSize;
   const logits = float * load.countedPositions * (2 * vocabSize + (head.headTransform ? 3 : 1) * hiddenSize);
+  const copies = precision === "bf16" ? bf16 * elements : 0;
   return {
     parameters: float * elements,
     gradients: float * elements,
     optimizer: float * (2 * elements + specs.length),
-    activations: load.executedLayers * layer + embeddings + logits,
+    activations: load.executedLayers * layer + embeddings + logits + copies,
   };
 }

@@ -148,7 +148,8 @@ export const gpt2: ModelFamily = {
   layerParameter: (layer, suffix) => table.layerPrefix(layer) + suffix,
   forward,
   cost: (config, load) => stepCost(config, load, { headTransform: false }),
-  memory: (config, load) => memoryCost(specsOf(table, config), config, load, { headTransform: false }),
+  memory: (config, load, compute) =>
+    memoryCost(specsOf(table, config), config, load, { headTransform: false }, compute),
   toHuggingFace: gpt2ToHuggingFace,
   fromHuggingFace: gpt2FromHuggingFace,
 };

@@ -11,5 +11,6 @@ export { withoutFusedKernels } from "./kernel.js";
 export { layerNorm } from "./layer-norm.js";
 export type { WeightLayout } from "./linear.js";
 export { linear } from "./linear.js";
+export { supportsPrecision } from "./precision.js";
 export { addResidual } from "./residual.js";
 export { softmaxCrossEntropy } from "./softmax-cross-entropy.js";

@@ -35,6 +35,8 @@ const toType = aten("to.dtype");
  */
 export class LibtorchBackend extends KernelBackend {
   private readonly data: DataStorage<StoredData>;
+  /** What linear layers and attention can compute in. */
+  readonly precisions: readonly string[] = ["fp32", "bf16"];
   /** Every native tensor behind a data id, so that `dispose` can free those that nobody disposed of. */
   private readonly live = new Set<NativeTensor>();
 

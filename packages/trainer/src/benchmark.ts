@@ -1,4 +1,5 @@
 import type {
+  ComputeOptions,
   Expander,
   LayerMap,
   ModelConfig,
@@ -15,9 +16,10 @@ import { addGradients, applyGradients, type Gradients } from "./apply-gradients.
 import { configAt } from "./growth-plan.js";
 import { differentiate, disposeBatch, toDevice, trainedParameters } from "./micro-step.js";
 import { decayOf } from "./parameters.js";
+import { checkPrecision } from "./precision.js";
 
 /** What is timed. */
-export interface BenchmarkSetup {
+export interface BenchmarkSetup extends ComputeOptions {
   readonly family: ModelFamily;
   readonly config: ModelConfig;
   /** Executed layers of a step, and the unique layer that each uses. */
@@ -61,6 +63,7 @@ export interface BenchmarkResult {
 /** Times optimizer steps on random tokens; every step waits for the device, so that the times are the device's. */
 export async function benchmarkStep(setup: BenchmarkSetup): Promise<BenchmarkResult> {
   const { family, config, layerMap, batchSize, sequenceLength, gradientAccumulation, random } = setup;
+  checkPrecision(setup.precision ?? "fp32");
   let parameters = initializeParameters(
     family,
     setup.growth === null ? config : configAt(config, setup.growth.from),
@@ -161,6 +164,7 @@ export async function benchmarkStep(setup: BenchmarkSetup): Promise<BenchmarkRes
         batch,
         layerMap,
         dropout: random.fork("dropout").fork(step).fork(micro),
+        compute: setup,
         scale: 1 / gradientAccumulation,
       });
       disposeBatch(batch);

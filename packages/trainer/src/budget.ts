@@ -1,4 +1,5 @@
 import { type LearningRatePoint, type Progress, type TrainingBudget, UsageError } from "@espalier/core";
+import { checkPrecision } from "./precision.js";
 import type { TrainingSetup } from "./training-setup.js";
 import type { TrainingState } from "./training-state.js";
 
@@ -25,10 +26,11 @@ export function learningRatePoint(state: TrainingState, budget: TrainingBudget):
  * Refuses what no run can be made of. The definition's schema has said most of it before; a program that calls the
  * trainer has no schema.
  *
- * @throws UsageError ESPALIER_TRAINING_SETUP naming the key
+ * @throws UsageError ESPALIER_TRAINING_SETUP naming the key, ESPALIER_PRECISION_UNSUPPORTED
  */
 export function checkSetup(setup: TrainingSetup): void {
   const { budget, family, config, data, strategies } = setup;
+  checkPrecision(setup.precision ?? "fp32");
   const whole = (key: string, value: number, least: number): void => {
     if (!Number.isSafeInteger(value) || value < least)
       throw refuse(key, `must be a whole number of at least ${least}, but is ${value}`);

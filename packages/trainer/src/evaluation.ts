@@ -1,4 +1,5 @@
 import {
+  type ComputeOptions,
   EspalierError,
   type LayerMap,
   type ModelConfig,
@@ -11,9 +12,10 @@ import {
 import { softmaxCrossEntropy } from "@espalier/ops";
 import * as tf from "@tensorflow/tfjs";
 import { disposeBatch, toDevice } from "./micro-step.js";
+import { checkPrecision } from "./precision.js";
 
 /** What {@link evaluate} looks at. */
-export interface EvaluationInput {
+export interface EvaluationInput extends Pick<ComputeOptions, "precision"> {
   readonly family: ModelFamily;
   readonly config: ModelConfig;
   readonly weights: ParameterMap;
@@ -42,9 +44,12 @@ export interface EvaluationResult {
  * every run, whatever its seed, so that losses can be compared. One read-back for all batches.
  *
  * @throws EspalierError ESPALIER_VALIDATION_EMPTY if the split has no sequence
+ * @throws UsageError ESPALIER_PRECISION_UNSUPPORTED
  */
 export async function evaluate(input: EvaluationInput): Promise<EvaluationResult> {
   const { family, config, weights, layerMap, data, objective } = input;
+  const precision = input.precision ?? "fp32";
+  checkPrecision(precision);
   const available = data.count("validation");
   if (available === 0)
     throw new EspalierError(
@@ -69,7 +74,7 @@ export async function evaluate(input: EvaluationInput): Promise<EvaluationResult
     const batch = toDevice(prepared);
     losses.push(
       tf.tidy(() => {
-        const logits = family.forward(weights, config, batch, { layerMap, dropout: null });
+        const logits = family.forward(weights, config, batch, { layerMap, dropout: null, precision });
         return softmaxCrossEntropy(logits, batch.labels);
       }),
     );

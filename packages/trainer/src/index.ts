@@ -22,6 +22,7 @@ export {
   recogniseModel,
   weightsToWrite,
 } from "./parameters.js";
+export { checkPrecision } from "./precision.js";
 export type { ProbeModel, ProbeResult, ProbeTraining } from "./probe.js";
 export { probeBatch } from "./probe.js";
 export type { ProbeBatch } from "./probe-batch.js";

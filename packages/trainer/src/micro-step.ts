@@ -1,4 +1,5 @@
 import type {
+  ComputeOptions,
   LayerMap,
   ModelConfig,
   ModelFamily,
@@ -69,13 +70,14 @@ export function differentiate(options: {
   readonly batch: DeviceBatch;
   readonly layerMap: LayerMap;
   readonly dropout: RandomStream | null;
+  readonly compute: ComputeOptions;
   readonly scale: number;
 }): { readonly loss: tf.Scalar; readonly gradients: Map<string, tf.Tensor> } {
-  const { family, config, weights, trained, batch, layerMap, dropout, scale } = options;
+  const { family, config, weights, trained, batch, layerMap, dropout, compute, scale } = options;
   const scaleTensor = tf.scalar(scale);
   const { value, grads } = tf.engine().gradients(
     () => {
-      const logits = family.forward(weights, config, batch, { layerMap, dropout });
+      const logits = family.forward(weights, config, batch, { ...compute, layerMap, dropout });
       return softmaxCrossEntropy(logits, batch.labels);
     },
     trained.map((name) => weights.get(name)!),

@@ -90,7 +90,17 @@ async function trainOn(
 function backward({ family, config, parameters, layerMap }: ProbeModel, batch: DeviceBatch) {
   const trained = trainedParameters(family.layout(config.depth), layerMap, "all");
   const weights = weightsOf(parameters);
-  return differentiate({ family, config, weights, trained, batch, layerMap, dropout: null, scale: 1 });
+  return differentiate({
+    family,
+    config,
+    weights,
+    trained,
+    batch,
+    layerMap,
+    dropout: null,
+    compute: {},
+    scale: 1,
+  });
 }
 
 async function allLogits(model: ProbeModel, batch: DeviceBatch): Promise<number[][][]> {

@@ -1,7 +1,14 @@
 import { relative } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { stepFolder, writeStep } from "@espalier/checkpoints";
-import { checkLayerMap, EspalierError, identityLayerMap, type LayerMap, shapeOf } from "@espalier/core";
+import {
+  type ComputeOptions,
+  checkLayerMap,
+  EspalierError,
+  identityLayerMap,
+  type LayerMap,
+  shapeOf,
+} from "@espalier/core";
 import { disposeParameters, weightsOf } from "@espalier/growth";
 import type { StepMetrics } from "@espalier/tracking";
 import type * as tf from "@tensorflow/tfjs";
@@ -34,6 +41,7 @@ export async function train(setup: TrainingSetup): Promise<TrainingResult> {
   const { family, strategies, data, budget, random, batchSize, gradientAccumulation, journal } = setup;
   const { schedule, sampler, sharing, objective, optimizer } = strategies;
   const { sequenceLength } = data;
+  const compute: ComputeOptions = { precision: setup.precision ?? "fp32" };
   const target = shapeOf(setup.config);
 
   const { state, resumedFrom } = await begin(setup);
@@ -107,6 +115,7 @@ export async function train(setup: TrainingSetup): Promise<TrainingResult> {
           batch,
           layerMap,
           dropout: random.fork("dropout").fork(index),
+          compute,
           scale: 1 / gradientAccumulation,
         });
         disposeBatch(batch);
@@ -281,6 +290,7 @@ export async function train(setup: TrainingSetup): Promise<TrainingResult> {
       objective,
       batchSize,
       batches,
+      ...compute,
     });
     if (!Number.isFinite(loss)) throw await diverged({ step, loss, learningRate }, "evaluation loss");
     return loss;

@@ -1,4 +1,5 @@
 import type {
+  ComputeOptions,
   DepthSampler,
   Expander,
   GrowthSchedule,
@@ -30,7 +31,7 @@ export interface TrainingStrategies {
 }
 
 /** Everything that a run needs; the trainer reads nothing else. */
-export interface TrainingSetup {
+export interface TrainingSetup extends ComputeOptions {
   readonly family: ModelFamily;
   /** The model that training ends at; the schedule says what it starts from. */
   readonly config: ModelConfig;

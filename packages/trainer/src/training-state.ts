@@ -54,6 +54,7 @@ const stateSchema = z.object({
   version: z.literal(1),
   definitionHash: z.string(),
   seed: count,
+  precision: z.enum(["fp32", "bf16"]).default("fp32"),
   randomStreams: z.literal(randomStreams),
   step: count,
   microStep: count,
@@ -91,6 +92,7 @@ export function stateToJson(state: TrainingState, setup: TrainingSetup): JsonObj
     version: 1,
     definitionHash: setup.definitionHash,
     seed: setup.seed,
+    precision: setup.precision ?? "fp32",
     randomStreams,
     shape: config,
     target: setup.config,
@@ -102,7 +104,7 @@ export function stateToJson(state: TrainingState, setup: TrainingSetup): JsonObj
  * The state that `state.json` describes, its parameters still to be loaded.
  *
  * @throws EspalierError ESPALIER_CHECKPOINT_DAMAGED if it is not what was written
- * @throws UsageError ESPALIER_RESUME_CHANGED if another definition or seed wrote it
+ * @throws UsageError ESPALIER_RESUME_CHANGED if another definition, seed or precision wrote it
  */
 export function stateFromJson(
   value: JsonObject | null,
@@ -118,11 +120,24 @@ export function stateFromJson(
       { file, key: issue.path.join(".") },
     );
   }
-  const { definitionHash, seed, shape: currentShape, format: _, version: __, ...rest } = parsed.data;
-  if (definitionHash !== setup.definitionHash || seed !== setup.seed)
+  const {
+    definitionHash,
+    seed,
+    precision,
+    shape: currentShape,
+    format: _,
+    version: __,
+    ...rest
+  } = parsed.data;
+  const nowPrecision = setup.precision ?? "fp32";
+  const changes = [
+    ...(seed === setup.seed ? [] : [`seed ${seed}, now ${setup.seed}`]),
+    ...(precision === nowPrecision ? [] : [`precision ${precision}, now ${nowPrecision}`]),
+  ];
+  if (definitionHash !== setup.definitionHash || changes.length > 0)
     throw new UsageError(
       "ESPALIER_RESUME_CHANGED",
-      `${file} was written by another definition${seed === setup.seed ? "" : ` (seed ${seed}, now ${setup.seed})`}; a run is resumed with the definition that it began with`,
+      `${file} was written by another definition${changes.length === 0 ? "" : ` (${changes.join("; ")})`}; a run is resumed with the definition that it began with`,
       { file, hint: "undo the change, or start a new run with `start:` pointing at this checkpoint" },
     );
   const { randomStreams: ___, target: ____, ...progress } = rest;

@@ -9,7 +9,7 @@ import {
   withPlaceAsync,
 } from "@espalier/experiments";
 import { RunJournal, trackingTarget } from "@espalier/tracking";
-import { type TrainingJournal, type TrainingResult, train } from "@espalier/trainer";
+import { checkPrecision, type TrainingJournal, type TrainingResult, train } from "@espalier/trainer";
 import { openRunScope } from "../composition-root.js";
 import type { Terminal } from "../terminal.js";
 import { startDelivery } from "./delivery.js";
@@ -63,6 +63,9 @@ export async function trainExperiment(experiment: Experiment, request: RunReques
   // An address that is none is told before anything is computed.
   await withPlaceAsync("tracking.uri", locate, async () => trackingTarget(definition.tracking.uri));
   const backend = await withPlaceAsync("backend", locate, () => loadEngine(definition, terminal.note));
+  await withPlaceAsync("training.precision", locate, async () =>
+    checkPrecision(definition.training.precision),
+  );
   const prepared = await withPlaceAsync("data", locate, () => prepareData(experiment));
   try {
     const { tokenizer, data } = prepared;
@@ -187,6 +190,7 @@ async function trainInFolder(run: Run, startFolder: string | undefined): Promise
       budget: experiment.budget,
       batchSize: training.batchSize,
       gradientAccumulation: training.gradientAccumulation,
+      precision: training.precision,
       gradientClipNorm: training.gradientClipNorm === "none" ? null : training.gradientClipNorm,
       evaluation: definition.evaluation,
       checkpoints: definition.checkpoints,
