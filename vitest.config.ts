@@ -1,8 +1,8 @@
 import { defineConfig } from "vitest/config";
 
 /**
- * Three projects. `unit` needs no engine beyond the one that a test names itself. `*.numerics.test.ts` run once per
- * native engine, each in processes of its own: libtorch and TensorFlow are never loaded into the same process.
+ * `unit` needs no engine beyond the one that a test names itself. `*.numerics.test.ts` run once per engine, each in
+ * processes of its own: libtorch and TensorFlow are never loaded into the same process.
  */
 const source = {
   resolve: { conditions: ["espalier-source"] },
@@ -44,6 +44,7 @@ export default defineConfig({
       },
       numerics("libtorch"),
       numerics("tensorflow"),
+      numerics("wasm"),
     ],
   },
 });

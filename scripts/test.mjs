@@ -63,7 +63,12 @@ async function setUpEngines() {
 
 /** Runs vitest, its output shown as it comes, and adds up what it counted. */
 async function runTests(hasTensorflow) {
-  const projects = ["unit", "numerics-libtorch", ...(hasTensorflow ? ["numerics-tensorflow"] : [])];
+  const projects = [
+    "unit",
+    "numerics-libtorch",
+    ...(hasTensorflow ? ["numerics-tensorflow"] : []),
+    "numerics-wasm",
+  ];
   mkdirSync(dirname(results), { recursive: true });
   rmSync(results, { force: true });
   const { code } = await runScript(

@@ -86,36 +86,5 @@ function isNot(indices: tf.Tensor1D, index: number): tf.Tensor2D {
 function sumRows(dy: tf.Tensor2D, indices: tf.Tensor1D, vocabulary: number): tf.Tensor {
   const kernel = fusedKernel("EspalierEmbeddingGrad");
   if (kernel) return kernel({ dy, indices }, { vocabulary })[0]!;
-  if (tf.getKernel("UnsortedSegmentSum", tf.getBackend()) !== undefined)
-    return tf.unsortedSegmentSum(dy, indices, vocabulary);
-  return sumRowsByProducts(dy, indices, vocabulary);
-}
-
-/**
- * {@link sumRows} for engines without a segment sum: products with one-hot rows, in slices of the vocabulary.
- *
- * @param sliceElements the most elements that the one-hot rows of a slice have together
- */
-export function sumRowsByProducts(
-  dy: tf.Tensor2D,
-  indices: tf.Tensor1D,
-  vocabulary: number,
-  sliceElements = 1 << 24,
-): tf.Tensor2D {
-  const rows = dy.shape[0];
-  const slice = Math.max(1, Math.min(vocabulary, Math.floor(sliceElements / Math.max(1, rows))));
-  return tf.tidy(() => {
-    const slices: tf.Tensor2D[] = [];
-    for (let first = 0; first < vocabulary; first += slice) {
-      const count = Math.min(slice, vocabulary - first);
-      slices.push(
-        tf.tidy(() => {
-          const wanted = tf.range(first, first + count, 1, "int32").expandDims(1);
-          const oneHot = wanted.equal(indices.expandDims(0)).cast<tf.Tensor2D>("float32");
-          return tf.matMul<tf.Tensor2D>(oneHot, dy);
-        }),
-      );
-    }
-    return slices.length === 1 ? slices[0]! : tf.concat(slices, 0);
-  });
+  return tf.unsortedSegmentSum(dy, indices, vocabulary);
 }

@@ -2,6 +2,7 @@ import { createRequire } from "node:module";
 import { EspalierError } from "@espalier/core";
 import * as tf from "@tensorflow/tfjs";
 import type { Backend } from "../backend.js";
+import { registerUnsortedSegmentSum } from "./unsorted-segment-sum.js";
 
 function version(): string {
   const manifest = createRequire(import.meta.url)("@tensorflow/tfjs-backend-wasm/package.json") as {
@@ -36,6 +37,7 @@ export const wasm: Backend = {
       );
     }
     await import("@tensorflow/tfjs-backend-wasm");
+    registerUnsortedSegmentSum();
     await tf.setBackend("wasm");
     log(
       "backend wasm is the last resort: one thread, many times slower; `espalier setup libtorch` gets the fast one",
