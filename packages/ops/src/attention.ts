@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs";
-import { differentiable } from "./differentiable.js";
+import { type Differentiable, differentiable } from "./differentiable.js";
 import { drop, dropGradient } from "./dropout.js";
 import { type FusedKernel, fusedKernel } from "./kernel.js";
 
@@ -57,22 +57,61 @@ export function attention(
  * @returns `[batch · seq, heads · channels]`
  */
 export function packedAttention(packed: tf.Tensor2D, options: AttentionOptions): tf.Tensor2D {
-  return differentiable([packed], () => {
-    const [query, key, value] = tf.split(packed, 3, 1) as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D];
-    const { output, saved, backward } = attend(query, key, value, options);
-    return {
-      value: output,
-      saved: [packed, ...saved],
-      backward(dy, [packed, ...saved]) {
-        const [query, key, value] = tf.split(packed as tf.Tensor2D, 3, 1) as [
-          tf.Tensor2D,
-          tf.Tensor2D,
-          tf.Tensor2D,
-        ];
-        return [tf.concat(backward(dy, query, key, value, saved), 1)];
-      },
-    };
-  });
+  const kernel = fusedKernel("EspalierPackedAttention");
+  const gradientKernel = fusedKernel("EspalierPackedAttentionGrad");
+  return differentiable([packed], () =>
+    kernel && gradientKernel
+      ? attendPacked(packed, options, kernel, gradientKernel)
+      : attendSplit(packed, options),
+  );
+}
+
+/** The engine's own kernel: dropout is its business, too, and no head is copied apart. */
+function attendPacked(
+  packed: tf.Tensor2D,
+  { heads, sequenceLength, causal, mask, dropout }: AttentionOptions,
+  kernel: FusedKernel,
+  gradientKernel: FusedKernel,
+): Differentiable<tf.Tensor2D> {
+  const attributes = {
+    heads,
+    sequenceLength,
+    causal,
+    scale: Math.sqrt((3 * heads) / packed.shape[1]),
+    rate: dropout?.rate ?? 0,
+    seed: dropout?.seed ?? 0,
+  };
+  const masked: tf.NamedTensorMap = mask === null ? {} : { mask };
+  const [y, ...state] = kernel({ packed, ...masked }, attributes) as [tf.Tensor2D, ...tf.Tensor[]];
+  return {
+    value: y,
+    saved: [packed, y, ...state, ...(mask === null ? [] : [mask])],
+    backward(dy, saved) {
+      const [packed, y, logsumexp, ...rest] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, ...tf.Tensor[]];
+      const masked: tf.NamedTensorMap = mask === null ? {} : { mask: rest.pop() as tf.Tensor };
+      // Where the device's generator stood, if it drew.
+      const [philoxSeed, philoxOffset] = rest;
+      const drawn: tf.NamedTensorMap = philoxSeed && philoxOffset ? { philoxSeed, philoxOffset } : {};
+      return gradientKernel({ dy, packed, y, logsumexp, ...masked, ...drawn }, attributes);
+    },
+  };
+}
+
+function attendSplit(packed: tf.Tensor2D, options: AttentionOptions): Differentiable<tf.Tensor2D> {
+  const [query, key, value] = tf.split(packed, 3, 1) as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D];
+  const { output, saved, backward } = attend(query, key, value, options);
+  return {
+    value: output,
+    saved: [packed, ...saved],
+    backward(dy, [packed, ...saved]) {
+      const [query, key, value] = tf.split(packed as tf.Tensor2D, 3, 1) as [
+        tf.Tensor2D,
+        tf.Tensor2D,
+        tf.Tensor2D,
+      ];
+      return [tf.concat(backward(dy, query, key, value, saved), 1)];
+    },
+  };
 }
 
 interface Attended {

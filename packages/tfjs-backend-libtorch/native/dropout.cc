@@ -10,19 +10,13 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
-#include <cmath>
 #include <cstdint>
+
+#include "dropout-mask.h"
 
 namespace {
 
 constexpr int64_t kPairsOfAThread = 8192;
-
-/// The finaliser of SplitMix64: neighbouring counters give unrelated bits.
-inline uint64_t mixed(uint64_t counter) {
-  counter = (counter ^ (counter >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  counter = (counter ^ (counter >> 27)) * 0x94d049bb133111ebULL;
-  return counter ^ (counter >> 31);
-}
 
 /// A mask of the shape of `like`, row after row: 0 with probability `rate`, else 1 / (1 - rate).
 at::Tensor dropoutMask(const at::Tensor& like, double rate, int64_t seed, int64_t offset) {
@@ -30,14 +24,12 @@ at::Tensor dropoutMask(const at::Tensor& like, double rate, int64_t seed, int64_
   at::Tensor mask = at::empty(like.sizes(), at::TensorOptions().dtype(at::kFloat));
   float* values = mask.data_ptr<float>();
   const int64_t count = mask.numel();
-  const float scale = static_cast<float>(1 / (1 - rate));
-  const uint64_t threshold = static_cast<uint64_t>(std::llround(rate * 4294967296.0));
-  const uint64_t stream = mixed(mixed(static_cast<uint64_t>(seed)) + static_cast<uint64_t>(offset));
+  const espalier::DropoutMask drawn(rate, seed, offset);
   at::parallel_for(0, (count + 1) / 2, kPairsOfAThread, [&](int64_t begin, int64_t end) {
     for (int64_t pair = begin; pair < end; ++pair) {
-      const uint64_t bits = mixed(stream + static_cast<uint64_t>(pair) * 0x9e3779b97f4a7c15ULL);
-      values[2 * pair] = (bits & 0xffffffffULL) < threshold ? 0.0f : scale;
-      if (2 * pair + 1 < count) values[2 * pair + 1] = (bits >> 32) < threshold ? 0.0f : scale;
+      const uint64_t bits = drawn.bits(static_cast<uint64_t>(pair));
+      values[2 * pair] = (bits & 0xffffffffULL) < drawn.threshold ? 0.0f : drawn.scale;
+      if (2 * pair + 1 < count) values[2 * pair + 1] = (bits >> 32) < drawn.threshold ? 0.0f : drawn.scale;
     }
   });
   return mask;

@@ -11,6 +11,7 @@ import { geluKernels } from "./fused/gelu.js";
 import { layerNormKernels } from "./fused/layer-norm.js";
 import { linearKernels } from "./fused/linear.js";
 import { optimizerKernels } from "./fused/optimizer.js";
+import { packedAttentionKernels } from "./fused/packed-attention.js";
 import { indexingKernels } from "./indexing.js";
 import { linearAlgebraKernels } from "./linear-algebra.js";
 import { matmulKernels } from "./matmul.js";
@@ -38,6 +39,7 @@ export const kernels: readonly Kernel[] = [
   ...layerNormKernels,
   ...geluKernels,
   ...attentionKernels,
+  ...packedAttentionKernels,
   ...crossEntropyKernels,
   ...embeddingKernels,
   ...optimizerKernels,
