@@ -57,6 +57,24 @@ export interface Run {
   readonly metrics: Readonly<Record<string, StoredMetric>>;
   readonly params: Readonly<Record<string, string>>;
   readonly tags: Readonly<Record<string, string>>;
+  readonly datasets: readonly StoredDatasetInput[];
+}
+
+/** A data set that a run used, as the server has it. */
+export interface StoredDatasetInput {
+  readonly name: string;
+  readonly digest: string;
+  /** What it was used for: `training`, … */
+  readonly context: string | undefined;
+}
+
+/** A model of MLflow 3's list of models. */
+export interface LoggedModel {
+  readonly modelId: string;
+  readonly name: string | undefined;
+  /** `LOGGED_MODEL_PENDING`, `LOGGED_MODEL_READY`, … */
+  readonly status: string | undefined;
+  readonly artifactUri: string | undefined;
 }
 
 /** A page of a search. */
@@ -114,9 +132,21 @@ export const runSchema = z
     data: z
       .object({ metrics: z.array(metricSchema).default([]), params: keyValues, tags: keyValues })
       .default({ metrics: [], params: {}, tags: {} }),
+    inputs: z
+      .object({
+        dataset_inputs: z
+          .array(
+            z.object({
+              tags: keyValues,
+              dataset: z.object({ name: z.string(), digest: z.string().default("") }),
+            }),
+          )
+          .default([]),
+      })
+      .default({ dataset_inputs: [] }),
   })
   .transform(
-    ({ info, data }): Run => ({
+    ({ info, data, inputs }): Run => ({
       runId: info.run_id,
       experimentId: info.experiment_id,
       runName: info.run_name,
@@ -128,6 +158,10 @@ export const runSchema = z
       metrics: Object.fromEntries(data.metrics.map((metric) => [metric.key, metric])),
       params: data.params,
       tags: data.tags,
+      datasets: inputs.dataset_inputs.map(({ tags, dataset }) => ({
+        ...dataset,
+        context: tags["mlflow.data.context"],
+      })),
     }),
   );
 
@@ -150,4 +184,31 @@ export const runsAnswer = z
 export const metricsAnswer = z
   .object({ metrics: z.array(metricSchema).default([]), next_page_token: nextPageToken })
   .transform((value): Page<StoredMetric> => ({ items: value.metrics, nextPageToken: value.next_page_token }));
+export const artifactsAnswer = z.object({
+  files: z
+    .array(z.object({ path: z.string(), is_dir: z.boolean().default(false), file_size: int64.optional() }))
+    .default([])
+    .transform((files) =>
+      files.map((file) => ({ path: file.path, isFolder: file.is_dir, size: file.file_size })),
+    ),
+});
+export const modelAnswer = z.object({
+  model: z
+    .object({
+      info: z.object({
+        model_id: z.string(),
+        name: z.string().optional(),
+        status: z.string().optional(),
+        artifact_uri: z.string().optional(),
+      }),
+    })
+    .transform(
+      ({ info }): LoggedModel => ({
+        modelId: info.model_id,
+        name: info.name,
+        status: info.status,
+        artifactUri: info.artifact_uri,
+      }),
+    ),
+});
 export const emptyAnswer = z.object({});

@@ -1,4 +1,3 @@
-import type { z } from "zod";
 import {
   type Experiment,
   emptyAnswer,
@@ -13,8 +12,10 @@ import {
   runsAnswer,
   type StoredMetric,
 } from "./answers.js";
+import { MlflowArtifacts } from "./artifacts.js";
 import { type Batch, splitBatch } from "./batch.js";
 import { type ConnectionOptions, connectionFromEnvironment, connectionOf } from "./connection.js";
+import { checkDatasetInput, type DatasetInput, toWire } from "./datasets.js";
 import {
   MlflowAlreadyExistsError,
   MlflowApiError,
@@ -25,6 +26,8 @@ import {
   MlflowResponseError,
 } from "./errors.js";
 import { tagEquals } from "./filter.js";
+import { MlflowModels } from "./models.js";
+import { Rest } from "./rest.js";
 import { type CallOptions, Transport } from "./transport.js";
 import { checkExperimentName, checkTag, type Tag } from "./validation.js";
 
@@ -69,8 +72,6 @@ export interface RunChanges {
   readonly runName?: string;
 }
 
-const prefix = "/api/2.0/mlflow/";
-
 /**
  * A client of MLflow's tracking server over REST. Calls are validated before they are sent, retried with back-off
  * where that is safe, and reject with a {@link MlflowError}.
@@ -84,10 +85,18 @@ const prefix = "/api/2.0/mlflow/";
  */
 export class MlflowClient {
   readonly #transport: Transport;
+  readonly #rest: Rest;
+  /** Files of runs. */
+  readonly artifacts: MlflowArtifacts;
+  /** Logged models (MLflow 3). */
+  readonly models: MlflowModels;
 
   /** @throws MlflowInputError if the address is not http(s) */
   constructor(options: ConnectionOptions) {
     this.#transport = new Transport(connectionOf(options));
+    this.#rest = new Rest(this.#transport);
+    this.artifacts = new MlflowArtifacts(this.#transport, this.#rest);
+    this.models = new MlflowModels(this.#rest);
   }
 
   /**
@@ -133,23 +142,24 @@ export class MlflowClient {
   ): Promise<string> {
     checkExperimentName(name);
     for (const [index, tag] of tags.entries()) checkTag(tag, `tags[${index}]`);
-    return (await this.#post("experiments/create", { name, tags }, experimentIdAnswer, options))
+    return (await this.#rest.post("experiments/create", { name, tags }, experimentIdAnswer, options))
       .experiment_id;
   }
 
   /** @throws MlflowNotFoundError */
   async getExperiment(experimentId: string, options: CallOptions = {}): Promise<Experiment> {
-    return (await this.#get("experiments/get", { experiment_id: experimentId }, experimentAnswer, options))
-      .experiment;
+    return (
+      await this.#rest.get("experiments/get", { experiment_id: experimentId }, experimentAnswer, options)
+    ).experiment;
   }
 
   /** `undefined` if there is none. A deleted one is found, too. */
   async getExperimentByName(name: string, options: CallOptions = {}): Promise<Experiment | undefined> {
     checkExperimentName(name);
     return unlessMissing(
-      this.#get("experiments/get-by-name", { experiment_name: name }, experimentAnswer, options).then(
-        (answer) => answer.experiment,
-      ),
+      this.#rest
+        .get("experiments/get-by-name", { experiment_name: name }, experimentAnswer, options)
+        .then((answer) => answer.experiment),
     );
   }
 
@@ -183,7 +193,7 @@ export class MlflowClient {
     } = {},
     options: CallOptions = {},
   ): Promise<Page<Experiment>> {
-    return this.#post(
+    return this.#rest.post(
       "experiments/search",
       {
         max_results: search.maxResults ?? 1000,
@@ -198,11 +208,11 @@ export class MlflowClient {
 
   /** Its runs can be seen no more, until it is restored. */
   async deleteExperiment(experimentId: string, options: CallOptions = {}): Promise<void> {
-    await this.#post("experiments/delete", { experiment_id: experimentId }, emptyAnswer, options);
+    await this.#rest.post("experiments/delete", { experiment_id: experimentId }, emptyAnswer, options);
   }
 
   async restoreExperiment(experimentId: string, options: CallOptions = {}): Promise<void> {
-    await this.#post("experiments/restore", { experiment_id: experimentId }, emptyAnswer, options);
+    await this.#rest.post("experiments/restore", { experiment_id: experimentId }, emptyAnswer, options);
   }
 
   /**
@@ -227,7 +237,7 @@ export class MlflowClient {
       const known = run.uniqueTag && (await this.findRunByTag(run.experimentId, run.uniqueTag, options));
       if (known !== undefined) return known;
       try {
-        return (await this.#post("runs/create", body, runAnswer, options, true)).run;
+        return (await this.#rest.post("runs/create", body, runAnswer, options, true)).run;
       } catch (error) {
         // The answer may have got lost after the run was made: look before making another.
         const mayBeMade =
@@ -255,7 +265,7 @@ export class MlflowClient {
 
   /** @throws MlflowNotFoundError */
   async getRun(runId: string, options: CallOptions = {}): Promise<Run> {
-    return (await this.#get("runs/get", { run_id: runId }, runAnswer, options)).run;
+    return (await this.#rest.get("runs/get", { run_id: runId }, runAnswer, options)).run;
   }
 
   /** Sets status, end and name. A finished run may be set to RUNNING again. */
@@ -264,7 +274,7 @@ export class MlflowClient {
     // A server ignores a status that it does not know, and answers 200.
     if (changes.status !== undefined && !known.includes(changes.status))
       throw new MlflowInputError(`status: expected ${known.join(", ")}, not "${changes.status}"`, "status");
-    await this.#post(
+    await this.#rest.post(
       "runs/update",
       { run_id: runId, status: changes.status, end_time: changes.endTime, run_name: changes.runName },
       emptyAnswer,
@@ -273,16 +283,16 @@ export class MlflowClient {
   }
 
   async deleteRun(runId: string, options: CallOptions = {}): Promise<void> {
-    await this.#post("runs/delete", { run_id: runId }, emptyAnswer, options);
+    await this.#rest.post("runs/delete", { run_id: runId }, emptyAnswer, options);
   }
 
   async restoreRun(runId: string, options: CallOptions = {}): Promise<void> {
-    await this.#post("runs/restore", { run_id: runId }, emptyAnswer, options);
+    await this.#rest.post("runs/restore", { run_id: runId }, emptyAnswer, options);
   }
 
   /** One page of the runs that match. */
   async searchRuns(search: RunSearch, options: CallOptions = {}): Promise<Page<Run>> {
-    return this.#post(
+    return this.#rest.post(
       "runs/search",
       {
         experiment_ids: search.experimentIds,
@@ -310,12 +320,12 @@ export class MlflowClient {
   /** Sets a tag, or overwrites it. */
   async setTag(runId: string, tag: Tag, options: CallOptions = {}): Promise<void> {
     checkTag(tag, "tag");
-    await this.#post("runs/set-tag", { run_id: runId, ...tag }, emptyAnswer, options);
+    await this.#rest.post("runs/set-tag", { run_id: runId, ...tag }, emptyAnswer, options);
   }
 
   /** @throws MlflowNotFoundError if the run has no such tag */
   async deleteTag(runId: string, key: string, options: CallOptions = {}): Promise<void> {
-    await this.#post("runs/delete-tag", { run_id: runId, key }, emptyAnswer, options);
+    await this.#rest.post("runs/delete-tag", { run_id: runId, key }, emptyAnswer, options);
   }
 
   /**
@@ -329,7 +339,7 @@ export class MlflowClient {
    */
   async logBatch(runId: string, batch: Batch, options: CallOptions = {}): Promise<void> {
     for (const request of splitBatch(batch))
-      await this.#post(
+      await this.#rest.post(
         "runs/log-batch",
         { run_id: runId, ...request, metrics: request.metrics.map((metric) => ({ step: 0, ...metric })) },
         emptyAnswer,
@@ -337,12 +347,42 @@ export class MlflowClient {
       );
   }
 
+  /**
+   * Says which data sets a run used. A data set is known by name and digest; saying it again changes nothing.
+   *
+   * @throws MlflowInputError if anything in it is too long
+   */
+  async logInputs(
+    runId: string,
+    datasets: readonly DatasetInput[],
+    options: CallOptions = {},
+  ): Promise<void> {
+    for (const [index, dataset] of datasets.entries()) checkDatasetInput(dataset, `datasets[${index}]`);
+    await this.#rest.post(
+      "runs/log-inputs",
+      { run_id: runId, datasets: datasets.map(toWire) },
+      emptyAnswer,
+      options,
+    );
+  }
+
+  /** Sets a tag of an experiment, or overwrites it. */
+  async setExperimentTag(experimentId: string, tag: Tag, options: CallOptions = {}): Promise<void> {
+    checkTag(tag, "tag");
+    await this.#rest.post(
+      "experiments/set-experiment-tag",
+      { experiment_id: experimentId, ...tag },
+      emptyAnswer,
+      options,
+    );
+  }
+
   /** All points of a metric, by step; none if the run has no such metric. */
   async metricHistory(runId: string, key: string, options: CallOptions = {}): Promise<StoredMetric[]> {
     const points: StoredMetric[] = [];
     let pageToken: string | undefined;
     do {
-      const page: Page<StoredMetric> = await this.#get(
+      const page: Page<StoredMetric> = await this.#rest.get(
         "metrics/get-history",
         { run_id: runId, metric_key: key, max_results: 10_000, page_token: pageToken },
         metricsAnswer,
@@ -352,42 +392,6 @@ export class MlflowClient {
       pageToken = page.nextPageToken;
     } while (pageToken !== undefined);
     return points.sort((a, b) => a.step - b.step || a.timestamp - b.timestamp);
-  }
-
-  async #get<Answer>(
-    path: string,
-    query: Readonly<Record<string, string | number | undefined>>,
-    schema: z.ZodType<Answer>,
-    options: CallOptions,
-  ): Promise<Answer> {
-    return this.#check(
-      path,
-      schema,
-      await this.#transport.callJson({ method: "GET", path: prefix + path, query, ...options }),
-    );
-  }
-
-  async #post<Answer>(
-    path: string,
-    body: unknown,
-    schema: z.ZodType<Answer>,
-    options: CallOptions,
-    once = false,
-  ): Promise<Answer> {
-    return this.#check(
-      path,
-      schema,
-      await this.#transport.callJson({ method: "POST", path: prefix + path, body, once, ...options }),
-    );
-  }
-
-  #check<Answer>(path: string, schema: z.ZodType<Answer>, answer: unknown): Answer {
-    const parsed = schema.safeParse(answer);
-    if (parsed.success) return parsed.data;
-    const problem = parsed.error.issues
-      .map((issue) => `${issue.path.join(".")}: ${issue.message}`)
-      .join("; ");
-    throw new MlflowResponseError(`${this.address} answered ${path} with other fields: ${problem}`, 200);
   }
 }
 

@@ -14,4 +14,10 @@ export const limits = {
   paramValueLength: 6000,
   tagValueLength: 8000,
   experimentNameLength: 500,
+  datasetNameLength: 500,
+  datasetDigestLength: 36,
+  datasetSourceLength: 65_535,
+  datasetSchemaLength: 1_048_575,
+  datasetProfileLength: 16_777_215,
+  inputTagLength: 500,
 } as const;

@@ -18,33 +18,45 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 
 const root = join(import.meta.dirname, "..", "..", "..");
-const environment = join(root, ".venv-mlflow");
-const lock = `${environment}.lock`;
-/** Without MLflow's web page and what it would bring along: 350 MB instead of 850. */
-const requirements = [
-  "mlflow-skinny==3.17.2",
-  "flask",
-  "flask-cors",
-  "sqlalchemy",
-  "alembic",
-  "pandas",
-  "aiohttp",
-  "huey",
-];
+
+/**
+ * The servers that are tested against: the one that `espalier ui` installs, and the last of MLflow 2, which many groups
+ * still run (without its web page and what that would bring along; it does not start with SQLAlchemy 2.1).
+ */
+export const serverVersions = {
+  "3.17.2": { folder: ".venv-mlflow", requirements: ["mlflow==3.17.2"] },
+  "2.22.5": {
+    folder: ".venv-mlflow2",
+    requirements: [
+      "mlflow-skinny==2.22.5",
+      "flask<4",
+      "gunicorn<24",
+      "sqlalchemy<2.1",
+      "alembic",
+      "graphene<4",
+      "pandas<3",
+      "pyarrow<20",
+      "setuptools<81",
+    ],
+  },
+} as const;
 
 /** Where a real MLflow is installed, or why it is not. */
 export type Installation = { readonly python: string } | { readonly missing: string };
 
 /**
- * A real MLflow server in `.venv-mlflow`, installed at its first use and kept. Test files of several processes may
- * ask at once: one installs, the others wait.
+ * A real MLflow server in a virtual environment of its own, installed at its first use and kept. Test files of several
+ * processes may ask at once: one installs, the others wait.
  */
-export async function installMlflow(): Promise<Installation> {
+export async function installMlflow(version: keyof typeof serverVersions = "3.17.2"): Promise<Installation> {
+  const { folder, requirements } = serverVersions[version];
+  const environment = join(root, folder);
+  const lock = `${environment}.lock`;
   const python = join(environment, "bin", "python");
   const marker = join(environment, "espalier-requirements.json");
   const isReady = () => existsSync(marker) && readFileSync(marker, "utf8") === JSON.stringify(requirements);
   while (!isReady()) {
-    if (!takeLock()) {
+    if (!takeLock(lock)) {
       await wait(500);
       continue;
     }
@@ -67,7 +79,7 @@ export async function installMlflow(): Promise<Installation> {
   return { python };
 }
 
-function takeLock(): boolean {
+function takeLock(lock: string): boolean {
   try {
     mkdirSync(lock);
     return true;

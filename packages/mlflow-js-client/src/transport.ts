@@ -1,6 +1,8 @@
 import { randomInt } from "node:crypto";
 import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import type { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Connection } from "./connection.js";
 import {
@@ -19,12 +21,27 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A request's body that is not JSON. It can be opened again, for another attempt. */
+export interface Content {
+  /** Its length in bytes. */
+  readonly bytes: number;
+  open(): Readable;
+}
+
 export interface Call extends CallOptions {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Behind the server's address: `/api/2.0/mlflow/runs/get`. */
   readonly path: string;
   readonly query?: Readonly<Record<string, string | number | undefined>> | undefined;
+  /** Sent as JSON. */
   readonly body?: unknown;
+  /** Sent as it is, instead of `body`. The time limit then counts from the last byte that moved. */
+  readonly content?: Content | undefined;
+  /**
+   * Takes a successful answer's body instead of its text being given; called again from the start at another attempt.
+   * The time limit then counts from the last byte that moved.
+   */
+  readonly receive?: ((body: Readable) => Promise<void>) | undefined;
   /**
    * Sending it twice is not the same as once: it is retried only where the server certainly did not act on it, and
    * never sent over a connection that the server may be closing.
@@ -109,12 +126,13 @@ export class Transport {
     for (const [key, value] of Object.entries(call.query ?? {}))
       if (value !== undefined) url.searchParams.set(key, String(value));
     const body = call.body === undefined ? undefined : Buffer.from(JSON.stringify(call.body), "utf8");
-    const limit = AbortSignal.timeout(timeoutSeconds * 1000);
-    const signal = call.signal === undefined ? limit : AbortSignal.any([limit, call.signal]);
+    const isLong = call.content !== undefined || call.receive !== undefined;
+    const limit = new TimeLimit(timeoutSeconds, isLong ? "idle" : "whole");
+    const signal = call.signal === undefined ? limit.signal : AbortSignal.any([limit.signal, call.signal]);
     return new Promise<Answer>((resolve, reject) => {
       const fail = (error: Error) =>
         reject(
-          limit.aborted
+          limit.signal.aborted
             ? new MlflowConnectionError(
                 `${address} did not answer within ${timeoutSeconds} seconds`,
                 "ETIMEDOUT",
@@ -133,25 +151,87 @@ export class Transport {
             accept: "application/json",
             ...(authorization !== undefined && { authorization }),
             ...(body !== undefined && { "content-type": "application/json", "content-length": body.length }),
+            ...(call.content !== undefined && {
+              "content-type": "application/octet-stream",
+              "content-length": call.content.bytes,
+            }),
           },
         },
         (response) => {
+          response.on("error", fail);
+          const status = response.statusCode ?? 0;
+          const { headers } = response;
+          if (call.receive !== undefined && status === 200) {
+            response.on("data", limit.restart);
+            response.pause();
+            call.receive(response).then(
+              () => resolve({ status, headers, text: "" }),
+              // What the receiver itself could not do (a full disk) is no matter of the connection.
+              (error: unknown) => (response.complete || !isBroken(error) ? reject(error) : fail(error)),
+            );
+            return;
+          }
           const parts: Buffer[] = [];
           response.on("data", (part: Buffer) => parts.push(part));
-          response.on("error", fail);
-          response.on("end", () =>
-            resolve({
-              status: response.statusCode ?? 0,
-              headers: response.headers,
-              text: Buffer.concat(parts).toString("utf8"),
-            }),
-          );
+          response.on("end", () => resolve({ status, headers, text: Buffer.concat(parts).toString("utf8") }));
         },
       );
       request.on("error", fail);
-      request.end(body);
-    });
+      if (call.content === undefined) request.end(body);
+      else {
+        const stream = call.content.open();
+        stream.on("data", limit.restart);
+        let unreadable: unknown;
+        stream.on("error", (error) => {
+          unreadable = error;
+        });
+        // A server that refuses answers before it has read all: then the answer counts, not the broken pipe.
+        pipeline(stream, request).catch((error: Error) =>
+          unreadable === undefined ? fail(error) : reject(error),
+        );
+      }
+    }).finally(limit.clear);
   }
+}
+
+/** Aborts after a time: from the start, or from the last sign of life. */
+class TimeLimit {
+  readonly #controller = new AbortController();
+  readonly #milliseconds: number;
+  #timer: NodeJS.Timeout;
+
+  constructor(
+    seconds: number,
+    readonly kind: "whole" | "idle",
+  ) {
+    this.#milliseconds = seconds * 1000;
+    this.#timer = setTimeout(this.#abort, this.#milliseconds);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  readonly restart = (): void => {
+    if (this.kind === "idle") this.#timer.refresh();
+  };
+
+  readonly clear = (): void => clearTimeout(this.#timer);
+
+  readonly #abort = (): void => this.#controller.abort(new Error("time limit"));
+}
+
+/** Whether an error is the connection's own. */
+function isBroken(error: unknown): error is Error {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  return (
+    error instanceof Error &&
+    (error.name === "AbortError" ||
+      code === "ECONNRESET" ||
+      code === "ERR_STREAM_PREMATURE_CLOSE" ||
+      code === "EPIPE" ||
+      code === "ABORT_ERR")
+  );
 }
 
 function tlsOptions(connection: Connection): { rejectUnauthorized: boolean; ca?: string } {

@@ -101,8 +101,12 @@ function checkText(value: string, longest: number, field: string): void {
   checkLength(value, longest, field);
 }
 
-// Servers count code points, not UTF-16 units.
-function checkLength(text: string, longest: number, field: string): void {
+/**
+ * Refuses a text that is too long. Servers count code points, not UTF-16 units.
+ *
+ * @throws MlflowInputError
+ */
+export function checkLength(text: string, longest: number, field: string): void {
   if (text.length <= longest) return;
   const length = Array.from(text).length;
   if (length > longest)
