@@ -11,7 +11,18 @@ export interface Delivered {
   readonly runId: string;
   readonly metrics: JournalPosition;
   readonly events: JournalPosition;
+  readonly system: JournalPosition;
+  /** Files that are artifacts already: size and time of change, by their names in MLflow. */
+  readonly artifacts: Readonly<Record<string, string>>;
 }
+
+/** The position of a server that has nothing yet. */
+export const nothingDelivered: Omit<Delivered, "experimentId" | "runId"> = {
+  metrics: startOfJournal,
+  events: startOfJournal,
+  system: startOfJournal,
+  artifacts: {},
+};
 
 const file = "mlflow.json";
 const position = z.object({ byte: z.number().int().nonnegative(), line: z.number().int().nonnegative() });
@@ -19,7 +30,14 @@ const schema = z.object({
   version: z.literal(1),
   servers: z.record(
     z.string(),
-    z.object({ experimentId: z.string(), runId: z.string(), metrics: position, events: position }),
+    z.object({
+      experimentId: z.string(),
+      runId: z.string(),
+      metrics: position,
+      events: position,
+      system: position.default(startOfJournal),
+      artifacts: z.record(z.string(), z.string()).default({}),
+    }),
   ),
 });
 
@@ -30,14 +48,13 @@ const schema = z.object({
 export async function readDelivered(folder: string, address: string): Promise<Delivered | undefined> {
   const delivered = (await readAll(folder))[address];
   if (delivered === undefined) return undefined;
+  const checked = async (file: string, at: JournalPosition): Promise<JournalPosition> =>
+    (await isBehindLine(join(folder, file), at)) ? at : startOfJournal;
   return {
     ...delivered,
-    metrics: (await isBehindLine(join(folder, "metrics.jsonl"), delivered.metrics))
-      ? delivered.metrics
-      : startOfJournal,
-    events: (await isBehindLine(join(folder, "events.jsonl"), delivered.events))
-      ? delivered.events
-      : startOfJournal,
+    metrics: await checked("metrics.jsonl", delivered.metrics),
+    events: await checked("events.jsonl", delivered.events),
+    system: await checked("system.jsonl", delivered.system),
   };
 }
 

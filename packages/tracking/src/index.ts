@@ -1,6 +1,7 @@
 export { journalFiles, RunJournal, readEvents, readMetrics } from "./journal.js";
-export type { DeliveryResult, MlflowDeliveryOptions, MlflowRunDescription } from "./mlflow-delivery.js";
+export type { DeliveryResult, MlflowDeliveryOptions } from "./mlflow-delivery.js";
 export { MlflowDelivery } from "./mlflow-delivery.js";
+export type { ArtifactFile, CheckpointArtifacts, MlflowRunDescription } from "./mlflow-description.js";
 export type {
   CheckpointEvent,
   DivergedEvent,

@@ -1,38 +1,28 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { EspalierError, type JsonObject } from "@espalier/core";
+import { EspalierError } from "@espalier/core";
 import {
   type ConnectionOptions,
-  limits,
   MlflowApiError,
   MlflowAuthenticationError,
   MlflowClient,
   MlflowConnectionError,
   MlflowError,
-  MlflowInputError,
   MlflowNotFoundError,
   MlflowResponseError,
   type Run,
   type RunStatus,
 } from "@espalier/mlflow-js-client";
-import { type Delivered, readDelivered, writeDelivered } from "./delivered-position.js";
-import { journalFiles } from "./journal.js";
-import { readJournal, startOfJournal } from "./journal-file.js";
-import { flattenParams, mlflowKey, shorten } from "./mlflow-names.js";
-import { mlflowBatch } from "./mlflow-records.js";
-import { runEventSchema, stepMetricsSchema } from "./records.js";
-
-/** What MLflow is told of a run, beside its journal. */
-export interface MlflowRunDescription {
-  /** Ours, from the lock; the tag `espalier.runId`, by which the run is found again. */
-  readonly id: string;
-  /** `mlflow.runName` */
-  readonly name: string;
-  /** Milliseconds since the epoch. */
-  readonly startTime: number;
-  /** The resolved definition; flattened into params. */
-  readonly definition: JsonObject;
-  readonly tags?: Readonly<Record<string, string>>;
-}
+import { type Delivered, writeDelivered } from "./delivered-position.js";
+import { journalFiles, readEvents } from "./journal.js";
+import { type JournalPart, readJournal, startOfJournal } from "./journal-file.js";
+import { checkpointFiles, growthArtifact, sendArtifacts } from "./mlflow-artifacts.js";
+import type { ArtifactFile, CheckpointArtifacts, MlflowRunDescription } from "./mlflow-description.js";
+import { mlflowBatch, systemMetrics } from "./mlflow-records.js";
+import { attachRun } from "./mlflow-run.js";
+import { type RunEvent, runEventSchema, stepMetricsSchema } from "./records.js";
+import { runNote } from "./run-note.js";
+import { SystemMonitor, type SystemSample, systemFile, systemSampleSchema } from "./system-metrics.js";
 
 /** How a run is delivered. */
 export interface MlflowDeliveryOptions {
@@ -43,6 +33,12 @@ export interface MlflowDeliveryOptions {
   /** Name of the MLflow experiment; made if there is none. */
   readonly experiment: string;
   readonly run: MlflowRunDescription;
+  /** Files of the run folder that become artifacts, when they are there and whenever they have changed. */
+  readonly artifacts?: readonly ArtifactFile[];
+  /** Default: none. */
+  readonly checkpoints?: CheckpointArtifacts;
+  /** Measure the machine meanwhile, this often. Default: not at all. */
+  readonly systemMetricsEverySeconds?: number;
   /** Is given one line at a time: where the run can be seen, and what goes wrong. */
   readonly note?: (line: string) => void;
   /** Seconds between two looks at the journal. Default 1. */
@@ -85,8 +81,11 @@ export class MlflowDelivery {
   readonly #client: MlflowClient;
   readonly #end = new AbortController();
   readonly #loop: Promise<void>;
+  #run: Run | undefined;
   #delivered: Delivered | undefined;
-  #isDescribed = false;
+  #monitor: SystemMonitor | undefined;
+  #sendsArtifacts = true;
+  #limit: NodeJS.Timeout | undefined;
   #final: { status: RunStatus; time: number } | undefined;
   #isComplete = false;
   #problem: string | null = null;
@@ -101,7 +100,7 @@ export class MlflowDelivery {
       // The loop tries again by itself.
       retries: 1,
     });
-    this.#loop = this.#run().catch((error: unknown) => {
+    this.#loop = this.#follow().catch((error: unknown) => {
       this.#problem = error instanceof Error ? error.message : String(error);
     });
   }
@@ -119,31 +118,38 @@ export class MlflowDelivery {
   }
 
   /**
-   * Sends the rest of the journal and the run's status. Close or flush the journal before. Never rejects.
+   * Sends the rest of the journal, the artifacts and the run's status. Close or flush the journal before. Never rejects.
    *
-   * @param withinSeconds the rest is left for later then. Default 20
+   * @param withinSeconds how long nothing may get through before the rest is left for later. Default 20
+   * @param time when the run ended, in milliseconds since the epoch. Default: now
    */
   async finish(
     status: Extract<RunStatus, "FINISHED" | "FAILED" | "KILLED">,
-    { withinSeconds = 20 }: { readonly withinSeconds?: number } = {},
+    {
+      withinSeconds = 20,
+      time = Date.now(),
+    }: { readonly withinSeconds?: number; readonly time?: number } = {},
   ): Promise<DeliveryResult> {
-    this.#final ??= { status, time: Date.now() };
-    const limit = setTimeout(() => this.#end.abort(), withinSeconds * 1000);
+    await this.#monitor?.stop();
+    this.#monitor = undefined;
+    this.#final ??= { status, time };
+    this.#limit = setTimeout(() => this.#end.abort(), withinSeconds * 1000);
     this.#wake?.();
     await this.#loop;
-    clearTimeout(limit);
+    clearTimeout(this.#limit);
     this.#client.close();
     if (!this.#isComplete) {
       this.#problem ??= `${this.#client.address} did not take everything within ${withinSeconds} seconds`;
       this.#note(
-        `MLflow has not got all of this run (${this.#problem}); it is in the journal, and --resume sends the rest`,
+        `MLflow has not got all of this run (${this.#problem}); it is in the journal, and espalier sync or --resume sends the rest`,
       );
     }
     return { isComplete: this.#isComplete, url: this.url, problem: this.#isComplete ? null : this.#problem };
   }
 
-  async #run(): Promise<void> {
+  async #follow(): Promise<void> {
     const { everySeconds = 1, retrySeconds = 2 } = this.options;
+    await this.#startMonitor();
     let failures = 0;
     let failuresAtEnd = 0;
     while (!this.#end.signal.aborted) {
@@ -151,10 +157,11 @@ export class MlflowDelivery {
       try {
         const hasMore = await this.#deliver();
         failures = 0;
+        this.#limit?.refresh();
         this.#recovered();
         if (hasMore) continue;
         if (isLast && this.#final !== undefined) {
-          await this.#sendStatus(this.#final);
+          await this.#conclude(this.#final);
           this.#isComplete = true;
           return;
         }
@@ -170,108 +177,124 @@ export class MlflowDelivery {
     }
   }
 
+  async #startMonitor(): Promise<void> {
+    const { folder, systemMetricsEverySeconds } = this.options;
+    if (systemMetricsEverySeconds === undefined || this.#final !== undefined) return;
+    try {
+      const { entries } = await readSystem(folder, startOfJournal, Number.POSITIVE_INFINITY);
+      this.#monitor = SystemMonitor.start(
+        folder,
+        (entries.at(-1)?.sample ?? -1) + 1,
+        systemMetricsEverySeconds,
+      );
+    } catch (error) {
+      this.#note(`no system metrics: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+
   /** Sends one part of the journal. Answers whether there may be more at once. */
   async #deliver(): Promise<boolean> {
-    const delivered = await this.#attach();
+    const { run, delivered } = await this.#attach();
     const { folder } = this.options;
-    const [steps, events] = await Promise.all([
+    const [steps, events, system] = await Promise.all([
       readJournal(join(folder, journalFiles.metrics), stepMetricsSchema, delivered.metrics, bytesAtOnce),
       readJournal(join(folder, journalFiles.events), runEventSchema, delivered.events, bytesAtOnce),
+      readSystem(folder, delivered.system, bytesAtOnce),
     ]);
-    if (steps.end.byte === delivered.metrics.byte && events.end.byte === delivered.events.byte) return false;
+    const isNew =
+      steps.end.byte !== delivered.metrics.byte ||
+      events.end.byte !== delivered.events.byte ||
+      system.end.byte !== delivered.system.byte;
+    if (!isNew) return false;
+    const batch = mlflowBatch(steps.entries, events.entries);
     try {
-      await this.#client.logBatch(delivered.runId, mlflowBatch(steps.entries, events.entries), this.#call);
+      const metrics = [...(batch.metrics ?? []), ...systemMetrics(system.entries)];
+      await this.#client.logBatch(run.runId, { ...batch, metrics }, this.#call);
     } catch (error) {
-      if (error instanceof MlflowNotFoundError) this.#delivered = undefined;
+      if (error instanceof MlflowNotFoundError) this.#forget();
       throw error;
     }
-    this.#delivered = { ...delivered, metrics: steps.end, events: events.end };
-    await this.#remember();
+    await this.#remember({ metrics: steps.end, events: events.end, system: system.end });
+    const kinds = new Set(events.entries.map(({ event }) => event));
+    if (kinds.has("growth")) await this.#sendGrowth(run);
+    if (kinds.has("checkpoint") && this.options.checkpoints === "all") await this.#sendFiles(run, "all");
     return true;
   }
 
-  /** The run on the server: found again, or made; with its params and tags. */
-  async #attach(): Promise<Delivered> {
-    if (this.#delivered !== undefined && this.#isDescribed) return this.#delivered;
-    const { folder, experiment, run } = this.options;
-    const known = await readDelivered(folder, this.#client.address);
-    let found = known && (await this.#runIfThere(known.runId));
-    const isKnown = found !== undefined;
-    if (found === undefined) {
-      const { experimentId } = await this.#client.getOrCreateExperiment(experiment, this.#call);
-      found = await this.#client.createRun(
-        {
-          experimentId,
-          runName: run.name,
-          startTime: run.startTime,
-          uniqueTag: { key: "espalier.runId", value: run.id },
-        },
+  /** The run on the server, once it is known, and how far it got. */
+  async #attach(): Promise<{ run: Run; delivered: Delivered }> {
+    if (this.#run !== undefined && this.#delivered !== undefined)
+      return { run: this.#run, delivered: this.#delivered };
+    const { folder, experiment, run: description } = this.options;
+    const attached = await attachRun(this.#client, folder, experiment, description, this.#call);
+    this.#run = attached.run;
+    this.#delivered = attached.delivered;
+    await this.#remember({});
+    this.#note(`MLflow: ${this.url}`);
+    await this.#sendFiles(attached.run, "none");
+    return { run: attached.run, delivered: this.#delivered };
+  }
+
+  #forget(): void {
+    this.#run = undefined;
+    this.#delivered = undefined;
+  }
+
+  /** What is only known, or only whole, at the end. */
+  async #conclude({ status, time }: { status: RunStatus; time: number }): Promise<void> {
+    const run = this.#run;
+    if (run === undefined) return;
+    const { folder, checkpoints = "none", run: description } = this.options;
+    const events = await readEvents(folder);
+    const note = runNote(description.summary, events);
+    const last = lastDecisive(events);
+    if (note !== "")
+      await this.#client.setTag(
+        run.runId,
+        { key: "mlflow.note.content", value: note.slice(0, 5000) },
         this.#call,
       );
-    }
-    if (found.lifecycleStage === "deleted")
-      throw new MlflowInputError(
-        `the run ${found.runId} was deleted on ${this.#client.address}: restore it there`,
-        "runId",
-      );
-    await this.#describe(found);
-    const position =
-      isKnown && known !== undefined ? known : { metrics: startOfJournal, events: startOfJournal };
-    this.#delivered = {
-      experimentId: found.experimentId,
-      runId: found.runId,
-      metrics: position.metrics,
-      events: position.events,
-    };
-    this.#isDescribed = true;
-    await this.#remember();
-    this.#note(`MLflow: ${this.url}`);
-    return this.#delivered;
+    await this.#sendGrowth(run);
+    await this.#sendFiles(run, checkpoints);
+    await this.#client.updateRun(run.runId, { status, endTime: last?.time ?? time }, this.#call);
   }
 
-  async #runIfThere(runId: string): Promise<Run | undefined> {
+  async #sendGrowth(run: Run): Promise<void> {
+    const text = growthArtifact(await readEvents(this.options.folder));
+    if (text === null) return;
+    await this.#withArtifacts(() => this.#client.artifacts.upload(run, "growth.json", text, this.#call));
+  }
+
+  async #sendFiles(run: Run, checkpoints: CheckpointArtifacts): Promise<void> {
+    const { folder, artifacts = [] } = this.options;
+    await this.#withArtifacts(async () => {
+      // One after the other: each that has arrived is noted, and not sent again after a failure.
+      for (const file of [...artifacts, ...(await checkpointFiles(folder, checkpoints))]) {
+        const sent = this.#delivered?.artifacts ?? {};
+        const now = await sendArtifacts(this.#client, run, folder, [file], sent, this.#call);
+        if (now[file.path] === sent[file.path]) continue;
+        this.#limit?.refresh();
+        await this.#remember({ artifacts: now });
+      }
+    });
+  }
+
+  /** A server that keeps no artifacts gets the numbers all the same. */
+  async #withArtifacts(send: () => Promise<void>): Promise<void> {
+    if (!this.#sendsArtifacts) return;
     try {
-      return await this.#client.getRun(runId, this.#call);
+      await send();
     } catch (error) {
-      if (error instanceof MlflowNotFoundError) return undefined;
-      throw error;
+      if (mayPass(error) || error instanceof MlflowAuthenticationError) throw error;
+      this.#sendsArtifacts = false;
+      this.#note(`MLflow: no artifacts are sent: ${error instanceof Error ? error.message : error}`);
     }
-  }
-
-  // A param keeps its first value on the server. What a resumed run may change (engine, threads) becomes a tag.
-  async #describe(found: Run): Promise<void> {
-    const { run } = this.options;
-    const params = flattenParams(run.definition);
-    const tags = new Map<string, string>([["mlflow.runName", run.name]]);
-    for (const [key, value] of Object.entries(run.tags ?? {})) tags.set(mlflowKey(key), value);
-    for (const { key, value } of params) {
-      const before = found.params[key];
-      if (before !== undefined && before !== value) tags.set(mlflowKey(`espalier.changed.${key}`), value);
-    }
-    await this.#client.logBatch(
-      found.runId,
-      {
-        params: params.filter(({ key }) => found.params[key] === undefined),
-        // Old servers cut longer tags.
-        tags: [...tags].map(([key, value]) => ({
-          key,
-          value: shorten(value, Math.min(5000, limits.tagValueLength)),
-        })),
-      },
-      this.#call,
-    );
-    if (found.status !== "RUNNING")
-      await this.#client.updateRun(found.runId, { status: "RUNNING" }, this.#call);
-  }
-
-  async #sendStatus({ status, time }: { status: RunStatus; time: number }): Promise<void> {
-    if (this.#delivered === undefined) return;
-    await this.#client.updateRun(this.#delivered.runId, { status, endTime: time }, this.#call);
   }
 
   /** Where it cannot be noted, the next delivery sends all again, which doubles nothing. */
-  async #remember(): Promise<void> {
+  async #remember(changes: Partial<Delivered>): Promise<void> {
     if (this.#delivered === undefined) return;
+    this.#delivered = { ...this.#delivered, ...changes };
     try {
       await writeDelivered(this.options.folder, this.#client.address, this.#delivered);
     } catch (error) {
@@ -320,6 +343,23 @@ export class MlflowDelivery {
       this.#wake = done;
     });
   }
+}
+
+/** The system metrics of a folder; none where nobody measures. */
+async function readSystem(
+  folder: string,
+  from: Delivered["system"],
+  maxBytes: number,
+): Promise<JournalPart<SystemSample>> {
+  const file = join(folder, systemFile);
+  if (!existsSync(file)) return { entries: [], positions: [], end: from, torn: 0 };
+  return readJournal(file, systemSampleSchema, from, maxBytes);
+}
+
+/** The event that ended the run's last session, if one did. */
+function lastDecisive(events: readonly RunEvent[]): RunEvent | undefined {
+  const last = events.at(-1);
+  return last !== undefined && ["end", "interrupted", "diverged"].includes(last.event) ? last : undefined;
 }
 
 /** Whether trying again soon can help. */

@@ -1,6 +1,7 @@
 import { formatShape } from "@espalier/core";
 import type { Batch, Metric, Tag } from "@espalier/mlflow-js-client";
 import type { RunEvent, StepMetrics } from "./records.js";
+import type { SystemSample } from "./system-metrics.js";
 
 /** The journal's measurements that become metrics, under the journal's own names. */
 const stepMetricNames = [
@@ -15,6 +16,18 @@ const stepMetricNames = [
   "seconds",
   "tokensPerSecond",
 ] as const satisfies readonly (keyof StepMetrics)[];
+
+/** The evaluation loss once more, against training FLOPs: MLflow's "step" is 10⁹ FLOPs. */
+export const lossByGflops = "evaluation-by-gflops/loss";
+
+/** What MLflow gets of the machine's measurements: its own names, its own tab. */
+export function systemMetrics(samples: readonly SystemSample[]): Metric[] {
+  return samples.flatMap(({ sample, time, values }) =>
+    Object.entries(values)
+      .filter(([, value]) => Number.isFinite(value))
+      .map(([name, value]) => ({ key: `system/${name}`, value, timestamp: time, step: sample })),
+  );
+}
 
 /** Old servers cut longer tags. */
 const longestTag = 5000;
@@ -58,6 +71,8 @@ function describe(
       measure("evaluation/depth", event.depth, event);
       // In MLflow's charts a metric can be the x-axis: losses at equal FLOPs.
       measure("evaluation/flops", event.flops, event);
+      // And where steps are the x-axis: here a step is a GFLOP, so that runs are compared at equal FLOPs.
+      measure(lossByGflops, event.loss, { step: Math.round(event.flops / 1e9), time: event.time });
       if (event.targetLoss !== undefined) measure("evaluation/targetLoss", event.targetLoss, event);
       break;
     case "checkpoint":

@@ -1,0 +1,120 @@
+import {
+  limits,
+  type MlflowClient,
+  MlflowInputError,
+  MlflowNotFoundError,
+  type Run,
+} from "@espalier/mlflow-js-client";
+import { type Delivered, nothingDelivered, readDelivered } from "./delivered-position.js";
+import type { MlflowRunDescription } from "./mlflow-description.js";
+import { flattenParams, mlflowKey, shorten } from "./mlflow-names.js";
+import { runNote } from "./run-note.js";
+
+/** Old servers cut longer tags. */
+const longestTag = Math.min(5000, limits.tagValueLength);
+
+interface Call {
+  readonly signal: AbortSignal;
+}
+
+/** A run on the server, and how far the journal has got there. */
+export interface AttachedRun {
+  readonly run: Run;
+  readonly delivered: Delivered;
+}
+
+/**
+ * The run on the server: the one that `mlflow.json` in the run folder knows, else the one with the tag
+ * `espalier.runId`, else a new one; with its params, tags and data sets.
+ *
+ * @throws MlflowInputError if the run or the experiment was deleted on the server
+ */
+export async function attachRun(
+  client: MlflowClient,
+  folder: string,
+  experiment: string,
+  description: MlflowRunDescription,
+  call: Call,
+): Promise<AttachedRun> {
+  const known = await readDelivered(folder, client.address);
+  const before = known && (await runIfThere(client, known.runId, call));
+  const run = before ?? (await findOrCreate(client, experiment, description, call));
+  if (run.lifecycleStage === "deleted")
+    throw new MlflowInputError(
+      `the run ${run.runId} was deleted on ${client.address}: restore it there`,
+      "runId",
+    );
+  await describe(client, run, description, call);
+  const { experimentId, runId } = run;
+  const position = before !== undefined && known !== undefined ? known : nothingDelivered;
+  return { run, delivered: { ...position, experimentId, runId } };
+}
+
+async function runIfThere(client: MlflowClient, runId: string, call: Call): Promise<Run | undefined> {
+  try {
+    return await client.getRun(runId, call);
+  } catch (error) {
+    if (error instanceof MlflowNotFoundError) return undefined;
+    throw error;
+  }
+}
+
+async function findOrCreate(
+  client: MlflowClient,
+  experiment: string,
+  { id, name, startTime }: MlflowRunDescription,
+  call: Call,
+): Promise<Run> {
+  const { experimentId } = await client.getOrCreateExperiment(experiment, call);
+  const uniqueTag = { key: "espalier.runId", value: id };
+  const found = await client.findRunByTag(experimentId, uniqueTag, call);
+  if (found !== undefined) return found;
+  const { items } = await client.searchRuns({ experimentIds: [experimentId], maxResults: 1000 }, call);
+  const tags = [{ key: "mlflow.runColor", value: colorOf(items.length) }];
+  return client.createRun({ experimentId, runName: name, startTime, tags, uniqueTag }, call);
+}
+
+// MLflow derives a run's colour from its id, and two runs of an experiment may get the same. Steps by the golden angle
+// keep the hues of any number of runs apart.
+function colorOf(index: number): string {
+  const hue = (215 + index * 137.508) % 360;
+  const [saturation, lightness] = [0.65, index % 2 === 0 ? 0.45 : 0.58];
+  const amplitude = saturation * Math.min(lightness, 1 - lightness);
+  const channel = (offset: number): string => {
+    const k = (offset + hue / 30) % 12;
+    const value = lightness - amplitude * Math.max(-1, Math.min(k - 3, 9 - k, 1));
+    return Math.round(255 * value)
+      .toString(16)
+      .padStart(2, "0");
+  };
+  return `#${channel(0)}${channel(8)}${channel(4)}`;
+}
+
+// A param keeps its first value on the server. What a resumed run may change (engine, threads) becomes a tag.
+async function describe(
+  client: MlflowClient,
+  found: Run,
+  description: MlflowRunDescription,
+  call: Call,
+): Promise<void> {
+  const params = flattenParams(description.definition);
+  const tags = new Map<string, string>([["mlflow.runName", description.name]]);
+  for (const [key, value] of Object.entries(description.tags ?? {})) tags.set(mlflowKey(key), value);
+  for (const { key, value } of params) {
+    const before = found.params[key];
+    if (before !== undefined && before !== value) tags.set(mlflowKey(`espalier.changed.${key}`), value);
+  }
+  const note = runNote(description.summary, []);
+  if (note !== "" && found.tags["mlflow.note.content"] === undefined) tags.set("mlflow.note.content", note);
+  await client.logBatch(
+    found.runId,
+    {
+      params: params.filter(({ key }) => found.params[key] === undefined),
+      tags: [...tags].map(([key, value]) => ({ key, value: shorten(value, longestTag) })),
+    },
+    call,
+  );
+  const datasets = description.datasets ?? [];
+  if (datasets.length > 0 && found.datasets.length === 0) await client.logInputs(found.runId, datasets, call);
+  if (found.status !== "RUNNING") await client.updateRun(found.runId, { status: "RUNNING" }, call);
+}

@@ -1,0 +1,31 @@
+import { formatShape } from "@espalier/core";
+import type { RunEvent } from "./records.js";
+
+/**
+ * A run's description for MLflow's page, in Markdown: what it is, how it ended, and how it grew. The page shows only its
+ * first lines, so the key sentence comes first.
+ */
+export function runNote(summary: string | undefined, events: readonly RunEvent[]): string {
+  const parts: string[] = [];
+  const end = events.findLast((event) => event.event === "end");
+  if (end !== undefined) {
+    const loss = end.finalEvalLoss ?? end.finalTrainLoss;
+    const kind = end.finalEvalLoss === null ? "training loss" : "evaluation loss";
+    const result = loss === null ? "" : `${kind} **${loss.toFixed(4)}** after `;
+    parts.push(`${result}**${(end.flops / 1e12).toPrecision(3)} TFLOPs**, ${Math.round(end.seconds)} s.`);
+  }
+  if (summary !== undefined) parts.push(summary);
+  const growths = events.filter((event) => event.event === "growth");
+  if (growths.length > 0)
+    parts.push(
+      [
+        "| after step | from | to | expander |",
+        "|---|---|---|---|",
+        ...growths.map(
+          ({ step, from, to, expander }) =>
+            `| ${step} | ${formatShape(from)} | ${formatShape(to)} | ${expander} |`,
+        ),
+      ].join("\n"),
+    );
+  return parts.join("\n\n");
+}
