@@ -1,3 +1,4 @@
+export { BackgroundDelivery } from "./background-delivery.js";
 export { journalFiles, RunJournal, readEvents, readMetrics } from "./journal.js";
 export type { DeliveryResult, MlflowDeliveryOptions } from "./mlflow-delivery.js";
 export { MlflowDelivery } from "./mlflow-delivery.js";

@@ -84,6 +84,7 @@ export class MlflowDelivery {
   #run: Run | undefined;
   #delivered: Delivered | undefined;
   #monitor: SystemMonitor | undefined;
+  #isEnding = false;
   #sendsArtifacts = true;
   #limit: NodeJS.Timeout | undefined;
   #final: { status: RunStatus; time: number } | undefined;
@@ -130,8 +131,10 @@ export class MlflowDelivery {
       time = Date.now(),
     }: { readonly withinSeconds?: number; readonly time?: number } = {},
   ): Promise<DeliveryResult> {
-    await this.#monitor?.stop();
+    const monitor = this.#monitor;
     this.#monitor = undefined;
+    this.#isEnding = true;
+    await monitor?.stop();
     this.#final ??= { status, time };
     this.#limit = setTimeout(() => this.#end.abort(), withinSeconds * 1000);
     this.#wake?.();
@@ -179,9 +182,10 @@ export class MlflowDelivery {
 
   async #startMonitor(): Promise<void> {
     const { folder, systemMetricsEverySeconds } = this.options;
-    if (systemMetricsEverySeconds === undefined || this.#final !== undefined) return;
+    if (systemMetricsEverySeconds === undefined) return;
     try {
       const { entries } = await readSystem(folder, startOfJournal, Number.POSITIVE_INFINITY);
+      if (this.#isEnding) return;
       this.#monitor = SystemMonitor.start(
         folder,
         (entries.at(-1)?.sample ?? -1) + 1,
