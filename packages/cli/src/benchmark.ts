@@ -40,7 +40,11 @@ export async function openBenchmark(
 
 /** How long it is timed. */
 export interface BenchmarkRequest {
+  /** Executed layers; default: the target's. */
   readonly depth?: number;
+  /** Layers with weights of their own, each executed about as often; default: as many as are executed. */
+  readonly unique?: number;
+  readonly profile?: boolean;
   readonly steps: number;
   readonly warmup: number;
   note(text: string): void;
@@ -56,6 +60,7 @@ export interface Benchmark extends BenchmarkResult {
   readonly precision: string;
   /** Executed layers. */
   readonly depth: number;
+  readonly uniqueLayers: number;
   readonly steps: number;
   /** FLOPs of an optimizer step. */
   readonly flopsPerStep: number;
@@ -80,17 +85,24 @@ export async function benchmark(experiment: Experiment, request: BenchmarkReques
       `--depth ${depth} is deeper than the model, which has ${config.depth} layers`,
       { hint: "model.depth=N makes it deeper" },
     );
+  const unique = request.unique ?? depth;
+  if (unique > depth)
+    throw new UsageError(
+      "ESPALIER_BENCH_UNIQUE",
+      `--unique ${unique} is more than the ${depth} layers that are executed`,
+      { hint: "--depth N executes more" },
+    );
   // Fewer layers than there are: a model of that depth, as an earlier stage of growth has it.
-  const timed = { ...config, depth };
+  const timed = { ...config, depth: unique };
   const stages = schedule.plan(experiment.budget, shapeOf(config));
   const last = stages === "adaptive" ? undefined : stages.at(-2)?.shape;
   const from =
-    last && last.depth < depth ? last : { ...shapeOf(timed), depth: Math.max(1, Math.floor(depth / 2)) };
+    last && last.depth < unique ? last : { ...shapeOf(timed), depth: Math.max(1, Math.floor(unique / 2)) };
   const backend = await withPlaceAsync("backend", locate, () => loadEngine(definition, request.note));
   const result = await benchmarkStep({
     family,
     config: timed,
-    layerMap: sharing(depth, depth, random.fork("layer-map")),
+    layerMap: sharing(unique, depth, random.fork("layer-map")),
     objective,
     optimizer: createStrategy(choices.optimizer, services, locate),
     batchSize: training.batchSize,
@@ -101,7 +113,8 @@ export async function benchmark(experiment: Experiment, request: BenchmarkReques
     random,
     warmup: request.warmup,
     steps: request.steps,
-    growth: depth === 1 ? null : { from, expander },
+    growth: unique === 1 ? null : { from, expander },
+    profile: request.profile ?? false,
   });
   const cost = family.cost(timed, {
     batchSize: training.batchSize,
@@ -117,6 +130,7 @@ export async function benchmark(experiment: Experiment, request: BenchmarkReques
     version: backend.version,
     precision: training.precision,
     depth,
+    uniqueLayers: unique,
     steps: request.steps,
     flopsPerStep: cost.trainingFlops * training.gradientAccumulation,
     ...result,

@@ -1,6 +1,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openSafetensors } from "@espalier/checkpoints";
+import type { StepProfile } from "@espalier/trainer";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { espalier, makeFolder } from "./testing/espalier.js";
 
@@ -207,6 +208,47 @@ describe("espalier bench", () => {
     const { code, stderr } = await espalier(["bench", "tiny.yaml", "--depth", "9"], { cwd: folder.path });
     expect(code).toBe(2);
     expect(stderr).toContain("--depth 9 is deeper than the model");
+  });
+
+  it("profiles a step whose matrix products are those of the cost model", async () => {
+    const { profile, flopsPerStep, uniqueLayers, depth } = await json<{
+      flopsPerStep: number;
+      uniqueLayers: number;
+      depth: number;
+      profile: StepProfile;
+    }>(
+      ...["bench", "tiny.yaml", "--backend", "libtorch", "--profile", "--unique", "2", "--steps", "2"],
+      "training.gradientAccumulation=2",
+    );
+    expect({ uniqueLayers, depth }).toEqual({ uniqueLayers: 2, depth: 4 });
+    expect(profile.floor!.flops).toBe(flopsPerStep);
+    expect(profile.products.reduce((sum, { flops }) => sum + flops, 0)).toBeLessThanOrEqual(flopsPerStep);
+    expect(profile.waits).toEqual([]);
+    expect(profile.phases.map(({ name }) => name)).toEqual([
+      "batch",
+      "forward",
+      "loss and backward",
+      "optimizer",
+    ]);
+    const { nativeMilliseconds, javascript, milliseconds, kernels, operators } = profile;
+    const sum = (rows: readonly { milliseconds: number }[]) =>
+      rows.reduce((total, row) => total + row.milliseconds, 0);
+    expect(nativeMilliseconds + javascript.milliseconds).toBeCloseTo(milliseconds, 9);
+    expect(sum(kernels)).toBeCloseTo(nativeMilliseconds, 9);
+    expect(sum(operators)).toBeCloseTo(nativeMilliseconds, 9);
+    // Once for each optimizer step, whatever the number of micro-steps.
+    expect(kernels.find(({ name }) => name === "EspalierGlobalNorm")!.count).toBe(1);
+    expect(profile.memory!.peakBytes).toBeGreaterThan(0);
+  });
+
+  it.each([
+    ["--unique 5 is more than the 4 layers that are executed", ["--unique", "5"]],
+    ["expected a whole number of at least 1", ["--unique", "none"]],
+    ["unknown option '--profil'", ["--profil"]],
+  ])("refuses: %s", async (message, flags) => {
+    const { code, stderr } = await espalier(["bench", "tiny.yaml", ...flags], { cwd: folder.path });
+    expect(code).toBe(2);
+    expect(stderr).toContain(message);
   });
 });
 

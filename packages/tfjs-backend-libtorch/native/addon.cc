@@ -20,10 +20,16 @@
 #include <node_api.h>
 #include <torch/version.h>
 
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 9
+#define ESPALIER_DEVICE_STATISTICS
+#include <c10/core/CachingDeviceAllocator.h>
+#endif
+
 #include <array>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -92,6 +98,8 @@ napi_value call(napi_env env, napi_callback_info info) {
       throw std::runtime_error("no operator with this index");
     }
     current = &state->operators[index];
+    Recording* recording = state->recording.get();
+    const Noted noted(recording, index, state->liveBytes);
     const c10::FunctionSchema& schema = current->handle.schema();
     const uint32_t count = lengthOf(env, given[1]);
     const auto& declared = schema.arguments();
@@ -127,14 +135,21 @@ napi_value call(napi_env env, napi_callback_info info) {
     }
     {
       const c10::InferenceMode inference(true);
-      current->handle.callBoxed(stack);
+      if (recording == nullptr) {
+        current->handle.callBoxed(stack);
+      } else {
+        recording->given(noted.index(), c10::ArrayRef<const c10::IValue>(stack.data(), stack.size()));
+        recording->operate(noted.index(), state->device, state->liveBytes, [&] { current->handle.callBoxed(stack); });
+      }
     }
+    const int64_t liveBefore = state->liveBytes;
     std::vector<napi_value> results;
     const auto& returns = schema.returns();
     for (size_t position = 0; position < stack.size(); ++position) {
       const c10::AliasInfo* alias = position < returns.size() ? returns[position].alias_info() : nullptr;
       if (alias == nullptr || !alias->isWrite()) results.push_back(fromValue(env, *state, stack[position]));
     }
+    if (recording != nullptr) recording->calls[noted.index()].made = double(state->liveBytes - liveBefore);
     if (results.size() == 1) return results[0];
     napi_value array;
     check(napi_create_array_with_length(env, results.size(), &array), "cannot create an array");
@@ -183,6 +198,7 @@ Bytes bytesOf(napi_env env, napi_value value) {
 napi_value fromData(napi_env env, napi_callback_info info) {
   return guarded(env, [] { return std::string("libtorch fromData"); }, [&] {
     Environment& state = environment(env);
+    const Noted noted(state.recording.get(), kFromData, state.liveBytes);
     const auto given = parameters<4>(env, info);
     const Bytes bytes = bytesOf(env, given[0]);
     const std::vector<int64_t> shape = toIntegers(env, given[1]);
@@ -204,6 +220,7 @@ napi_value fromData(napi_env env, napi_callback_info info) {
 napi_value toData(napi_env env, napi_callback_info info) {
   return guarded(env, [] { return std::string("libtorch toData"); }, [&]() -> napi_value {
     Environment& state = environment(env);
+    const Noted noted(state.recording.get(), kToData, state.liveBytes);
     const auto given = parameters<2>(env, info);
     at::Tensor tensor = toTensor(env, state, given[0]);
     const Bytes bytes = bytesOf(env, given[1]);
@@ -226,6 +243,7 @@ napi_value toData(napi_env env, napi_callback_info info) {
 napi_value alias(napi_env env, napi_callback_info info) {
   return guarded(env, [] { return std::string("libtorch alias"); }, [&] {
     Environment& state = environment(env);
+    const Noted noted(state.recording.get(), kAlias, state.liveBytes);
     const at::Tensor tensor = toTensor(env, state, parameters<1>(env, info)[0]);
     return handleOf(env, state, tensor);
   });
@@ -235,6 +253,7 @@ napi_value alias(napi_env env, napi_callback_info info) {
 napi_value freeTensor(napi_env env, napi_callback_info info) {
   return guarded(env, [] { return std::string("libtorch free"); }, [&]() -> napi_value {
     Environment& state = environment(env);
+    const Noted noted(state.recording.get(), kFree, state.liveBytes);
     state.remove(toInteger(env, parameters<1>(env, info)[0]));
     return nullptr;
   });
@@ -243,7 +262,9 @@ napi_value freeTensor(napi_env env, napi_callback_info info) {
 /// describe(tensor) -> [...shape, dtype as ATen's number]
 napi_value describe(napi_env env, napi_callback_info info) {
   return guarded(env, [] { return std::string("libtorch describe"); }, [&] {
-    const at::Tensor& tensor = toTensor(env, environment(env), parameters<1>(env, info)[0]);
+    Environment& state = environment(env);
+    const Noted noted(state.recording.get(), kDescribe, state.liveBytes);
+    const at::Tensor& tensor = toTensor(env, state, parameters<1>(env, info)[0]);
     const auto sizes = tensor.sizes();
     napi_value result;
     check(napi_create_array_with_length(env, sizes.size() + 1, &result), "cannot create an array");
@@ -311,7 +332,19 @@ napi_value setThreads(napi_env env, napi_callback_info info) {
   });
 }
 
-/// info() -> {version, threads, handles, bytes}
+/// Most bytes that the device's allocator gave out at a time; below 0 where it does not say, as on a CPU.
+double devicePeakBytes(const c10::Device& device) {
+#ifdef ESPALIER_DEVICE_STATISTICS
+  if (!device.is_cpu()) {
+    const auto statistics = c10::getDeviceAllocator(device.type())->getDeviceStats(device.index());
+    constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    return static_cast<double>(statistics.allocated_bytes[kAll].peak);
+  }
+#endif
+  return -1;
+}
+
+/// info() -> {version, threads, handles, bytes, devicePeakBytes}
 napi_value information(napi_env env, napi_callback_info) {
   return guarded(env, [] { return std::string("libtorch info"); }, [&] {
     const Environment& state = environment(env);
@@ -324,6 +357,85 @@ napi_value information(napi_env env, napi_callback_info) {
           "cannot set a property");
     check(napi_set_named_property(env, result, "bytes", toNumber(env, static_cast<double>(state.liveBytes))),
           "cannot set a property");
+    check(napi_set_named_property(env, result, "devicePeakBytes", toNumber(env, devicePeakBytes(state.device))),
+          "cannot set a property");
+    return result;
+  });
+}
+
+// --- profiles ---------------------------------------------------------------------------------------------------
+
+/// startRecording(detail): notes every call from here on, 1 = timing, 2 = tracing; what was recorded before is dropped
+napi_value startRecording(napi_env env, napi_callback_info info) {
+  return guarded(env, [] { return std::string("libtorch startRecording"); }, [&]() -> napi_value {
+    Environment& state = environment(env);
+    const int64_t detail = toInteger(env, parameters<1>(env, info)[0]);
+    if (detail != 1 && detail != 2) throw std::runtime_error("expected 1 (timing) or 2 (tracing)");
+    state.recording.reset();
+    state.recording = std::make_unique<Recording>(static_cast<Detail>(detail));
+    return nullptr;
+  });
+}
+
+/// recordKernel(label): the kernel that the calls from here on belong to, -1 for none
+napi_value recordKernel(napi_env env, napi_callback_info info) {
+  return guarded(env, [] { return std::string("libtorch recordKernel"); }, [&]() -> napi_value {
+    Environment& state = environment(env);
+    if (state.recording) state.recording->enterKernel(toDouble(env, parameters<1>(env, info)[0]));
+    return nullptr;
+  });
+}
+
+/// recordPhase(label): the part of the step that begins here, -1 for none
+napi_value recordPhase(napi_env env, napi_callback_info info) {
+  return guarded(env, [] { return std::string("libtorch recordPhase"); }, [&]() -> napi_value {
+    Environment& state = environment(env);
+    if (state.recording) state.recording->enterPhase(toDouble(env, parameters<1>(env, info)[0]));
+    return nullptr;
+  });
+}
+
+template <typename Record>
+napi_value rowsOf(napi_env env, const std::vector<Record>& records) {
+  static_assert(sizeof(Record) % sizeof(double) == 0, "rows of doubles");
+  const size_t bytes = records.size() * sizeof(Record);
+  void* data = nullptr;
+  napi_value buffer, array;
+  check(napi_create_arraybuffer(env, bytes, &data, &buffer), "cannot create a buffer");
+  if (bytes > 0) std::memcpy(data, records.data(), bytes);
+  check(napi_create_typedarray(env, napi_float64_array, bytes / sizeof(double), buffer, 0, &array),
+        "cannot create a typed array");
+  return array;
+}
+
+/// stopRecording() -> {seconds, calls, nested, arguments, names, operators}; calls and nested are rows of `recording.h`
+napi_value stopRecording(napi_env env, napi_callback_info) {
+  return guarded(env, [] { return std::string("libtorch stopRecording"); }, [&] {
+    Environment& state = environment(env);
+    if (!state.recording) throw std::runtime_error("nothing is recorded");
+    const double seconds = state.recording->now() * 1e-9;
+    const std::unique_ptr<Recording> recording = std::move(state.recording);
+    napi_value result;
+    check(napi_create_object(env, &result), "cannot create an object");
+    const auto set = [&](const char* name, napi_value value) {
+      check(napi_set_named_property(env, result, name, value), "cannot set a property");
+    };
+    const auto strings = [&](size_t count, const auto& at) {
+      napi_value array;
+      check(napi_create_array_with_length(env, count, &array), "cannot create an array");
+      for (size_t index = 0; index < count; ++index) {
+        napi_value text;
+        check(napi_create_string_utf8(env, at(index).c_str(), NAPI_AUTO_LENGTH, &text), "cannot create a string");
+        check(napi_set_element(env, array, static_cast<uint32_t>(index), text), "cannot fill an array");
+      }
+      return array;
+    };
+    set("seconds", toNumber(env, seconds));
+    set("calls", rowsOf(env, recording->calls));
+    set("nested", rowsOf(env, recording->nested));
+    set("arguments", rowsOf(env, recording->arguments));
+    set("names", strings(recording->names.size(), [&](size_t index) { return recording->names[index]; }));
+    set("operators", strings(state.operators.size(), [&](size_t index) { return state.operators[index].name; }));
     return result;
   });
 }
@@ -354,7 +466,9 @@ napi_value initialize(napi_env env, napi_value exports) {
         {"describe", describe},       {"isContiguous", isContiguous},
         {"storageHandles", storageHandles}, {"loadLibrary", loadLibrary},
         {"useDevice", useDevice}, {"setThreads", setThreads},
-        {"info", information},
+        {"info", information}, {"startRecording", startRecording},
+        {"recordKernel", recordKernel}, {"recordPhase", recordPhase},
+        {"stopRecording", stopRecording},
     };
     for (const auto& [name, function] : functions) {
       napi_value value;

@@ -5,10 +5,13 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
 #include <vector>
+
+#include "recording.h"
 
 namespace espalier {
 
@@ -42,6 +45,7 @@ struct Environment {
   c10::Stack stack;
   c10::Device device{c10::kCPU};  // where generators draw
   int64_t liveBytes = 0;
+  std::unique_ptr<Recording> recording;  // none, unless a profile is taken
 
   int64_t add(at::Tensor tensor) {
     const c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();

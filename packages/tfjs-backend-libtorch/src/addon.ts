@@ -33,7 +33,27 @@ export interface Addon {
   loadLibrary(path: string): void;
   useDevice(device: string): void;
   setThreads(count: number): void;
-  info(): { version: string; threads: number; handles: number; bytes: number };
+  /** `devicePeakBytes` is below 0 where the device's allocator does not say, as on a CPU. */
+  info(): { version: string; threads: number; handles: number; bytes: number; devicePeakBytes: number };
+  /** Notes every call from here on: 1 = timing, 2 = tracing. Drops what was noted before. */
+  startRecording(detail: 1 | 2): void;
+  /** The kernel that the calls from here on belong to, by a number of the caller's; -1 for none. */
+  recordKernel(label: number): void;
+  /** The part of the work that begins here, by a number of the caller's; -1 for none. */
+  recordPhase(label: number): void;
+  stopRecording(): NativeRecording;
+}
+
+/** What the addon noted, as rows of numbers: `native/recording.h` has their fields. */
+export interface NativeRecording {
+  readonly seconds: number;
+  readonly calls: Float64Array;
+  readonly nested: Float64Array;
+  readonly arguments: Float64Array;
+  /** The names of nested operators. */
+  readonly names: readonly string[];
+  /** The names of operators, by their index. */
+  readonly operators: readonly string[];
 }
 
 /**

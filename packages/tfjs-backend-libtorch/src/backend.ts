@@ -11,7 +11,7 @@ import type { Addon, AtenArgument, AtenResult, NativeTensor } from "./addon.js";
 import type { AtenOperator } from "./aten.js";
 import { aten } from "./aten.js";
 import { arrayFor, isStoredAs, nativeType, toNativeArray } from "./dtypes.js";
-import { nativeMilliseconds } from "./native-time.js";
+import { Profiler } from "./profile/profiler.js";
 
 type BackendValues = backend_util.BackendValues;
 type DataId = TensorInfo["dataId"];
@@ -39,6 +39,8 @@ export class LibtorchBackend extends KernelBackend {
   readonly precisions: readonly string[] = ["fp32", "bf16"];
   /** Every native tensor behind a data id, so that `dispose` can free those that nobody disposed of. */
   private readonly live = new Set<NativeTensor>();
+  /** Tells where the time of a piece of work goes. */
+  readonly profiler: Profiler;
 
   constructor(
     readonly addon: Addon,
@@ -46,6 +48,7 @@ export class LibtorchBackend extends KernelBackend {
     readonly device: string,
   ) {
     super();
+    this.profiler = new Profiler(addon, device);
     this.data = new DataStorage<StoredData>(this, engine());
   }
 
@@ -162,15 +165,28 @@ export class LibtorchBackend extends KernelBackend {
     return this.data.numDataIds();
   }
 
-  /** `nativeHandles` and `nativeBytes` count what libtorch holds: flat over repeated work, or something leaks. */
-  override memory(): { unreliable: boolean; nativeHandles: number; nativeBytes: number } {
-    const { handles, bytes } = this.addon.info();
-    return { unreliable: false, nativeHandles: handles, nativeBytes: bytes };
+  /**
+   * `nativeHandles` and `nativeBytes` count what libtorch holds: flat over repeated work, or something leaks.
+   * `devicePeakBytes` is the most that a GPU's allocator gave out so far; null on a CPU.
+   */
+  override memory(): {
+    unreliable: boolean;
+    nativeHandles: number;
+    nativeBytes: number;
+    devicePeakBytes: number | null;
+  } {
+    const { handles, bytes, devicePeakBytes } = this.addon.info();
+    return {
+      unreliable: false,
+      nativeHandles: handles,
+      nativeBytes: bytes,
+      devicePeakBytes: devicePeakBytes < 0 ? null : devicePeakBytes,
+    };
   }
 
   /** `kernelMs` is the time within libtorch; what `tf.time` measures beyond it is JavaScript's. */
   override async time(query: () => void): Promise<{ kernelMs: number }> {
-    return { kernelMs: nativeMilliseconds(this.addon, query) };
+    return { kernelMs: this.profiler.record("timing", query).nativeMilliseconds };
   }
 
   override floatPrecision(): 16 | 32 {

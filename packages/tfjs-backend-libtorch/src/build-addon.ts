@@ -63,6 +63,8 @@ function plan({ torchRoot, torchVersion, cxx11Abi, outDir }: BuildAddonOptions):
     "-O2",
     "-std=c++17",
     "-fPIC",
+    // As the library was: some of its classes are laid out differently without.
+    "-DNDEBUG",
     "-shared",
     `-DNAPI_VERSION=${NODE_API_VERSION}`,
     `-D_GLIBCXX_USE_CXX11_ABI=${cxx11Abi ? 1 : 0}`,

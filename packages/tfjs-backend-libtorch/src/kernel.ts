@@ -145,10 +145,13 @@ export function toKernelConfig({ name, run }: Kernel, backendName: string): Kern
     backendName,
     kernelFunc: ({ inputs, attrs, backend }) => {
       const frame = new Frame(backend as LibtorchBackend, name);
+      const { profiler } = frame.backend;
+      const outer = profiler.enter(name);
       try {
         return run(frame, inputs, attrs ?? {});
       } finally {
         frame.close();
+        profiler.leave(outer);
       }
     },
   };

@@ -27,6 +27,7 @@ export type { ProbeModel, ProbeResult, ProbeTraining } from "./probe.js";
 export { probeBatch } from "./probe.js";
 export type { ProbeBatch } from "./probe-batch.js";
 export { parseProbeBatch } from "./probe-batch.js";
+export type { StepProfile } from "./profile/step-profile.js";
 export { train } from "./train.js";
 export { trainerPlugin } from "./trainer-plugin.js";
 export type { TrainingJournal } from "./training-journal.js";

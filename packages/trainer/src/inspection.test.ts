@@ -200,6 +200,7 @@ it("a benchmark times steps and a growth, and leaves nothing behind", async () =
     family: gpt2,
     config: tinyGpt2,
     layerMap: identityLayerMap(4),
+    profile: false,
     objective: causalLm(),
     optimizer,
     batchSize: 2,

@@ -4,6 +4,8 @@ import { openTerminal } from "../terminal.js";
 
 interface BenchOptions extends EngineOptions {
   readonly depth?: number;
+  readonly unique?: number;
+  readonly profile?: boolean;
   readonly steps: number;
   readonly warmup: number;
   readonly json?: boolean;
@@ -21,13 +23,15 @@ export function addBench(program: Command): void {
       .argument("[definition]", "YAML, JSON or TypeScript file")
       .argument("[overrides...]", "keys of the definition, as a.b.c=value")
       .option("--depth <number>", "executed layers (default: the target's)", wholeNumber)
+      .option("--unique <number>", "layers with weights of their own (default: every one)", wholeNumber)
+      .option("--profile", "where a step's time goes: kernels, operators, products, JavaScript, the floor")
       .option("--steps <number>", "optimizer steps that are timed", wholeNumber, 10)
       .option("--warmup <number>", "optimizer steps before those", wholeNumber, 3)
       .option("--json", "print one JSON object"),
   )
     .addHelpText(
       "after",
-      "\nExample:\n  $ espalier bench experiments/quickstart/apollo.yaml --steps 20 --backend libtorch",
+      "\nExamples:\n  $ espalier bench experiments/quickstart/apollo.yaml --steps 20 --backend libtorch\n  $ espalier bench --profile model.hiddenSize=128",
     )
     .action(async (definition: string | undefined, overrides: readonly string[], options: BenchOptions) => {
       const terminal = openTerminal(options);
