@@ -1,4 +1,4 @@
-// The Python environment of the peer: PyTorch and Hugging Face transformers, apart from what Espalier itself needs.
+// The Python environment of the peers: PyTorch and Hugging Face transformers, apart from what Espalier itself needs.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -7,27 +7,47 @@ import { join } from "node:path";
 const packages = ["torch==2.11.0", "transformers==4.57.1"];
 
 /**
- * Makes `.venv-reference` where it is missing.
+ * Looks for `.venv-reference`; installs nothing.
  *
+ * @param {string} root the repository's
  * @returns {{ python: string } | { missing: string }} the interpreter, or why there is none
  */
-export function referenceEnvironment(root) {
+export function findReferenceEnvironment(root) {
+  const python = interpreter(root);
+  if (!existsSync(python)) return { missing: "there is no .venv-reference (npm run bench:setup makes it)" };
+  if (!imports(python))
+    return { missing: "torch and transformers do not import in .venv-reference (npm run bench:setup)" };
+  return { python };
+}
+
+/**
+ * Makes `.venv-reference` where it is missing or lacks something.
+ *
+ * @param {string} root the repository's
+ * @param {(line: string) => void} say
+ * @returns {{ python: string } | { missing: string }} the interpreter, or why there is none
+ */
+export function setUpReferenceEnvironment(root, say) {
   const folder = join(root, ".venv-reference");
-  const python = join(folder, process.platform === "win32" ? "Scripts/python.exe" : "bin/python");
-  if (existsSync(python) && imports(python)) return { python };
-  console.error("making .venv-reference (PyTorch and transformers, the peer of this benchmark) …");
-  const steps = [
-    ["python3", ["-m", "venv", folder]],
-    [python, ["-m", "pip", "install", "--quiet", ...packages]],
-  ];
-  for (const [command, args] of steps) {
-    const done = spawnSync(command, args, { stdio: ["ignore", "inherit", "pipe"], encoding: "utf8" });
-    if (done.status !== 0)
-      return {
-        missing: `\`${command} ${args.slice(0, 3).join(" ")} …\` failed: ${done.error?.message ?? done.stderr.trim().split("\n").at(-1)}`,
-      };
+  const python = interpreter(root);
+  if (!imports(python)) {
+    say("making .venv-reference (PyTorch and transformers, the peers of the benchmark): about 2 GB …");
+    const steps = [
+      ...(existsSync(python) ? [] : [["python3", ["-m", "venv", folder]]]),
+      [python, ["-m", "pip", "install", "--quiet", ...packages]],
+    ];
+    for (const [command, args] of steps) {
+      const done = spawnSync(command, args, { stdio: ["ignore", "inherit", "pipe"], encoding: "utf8" });
+      if (done.status === 0) continue;
+      const why = done.error?.message ?? done.stderr.trim().split("\n").at(-1);
+      return { missing: `\`${command} ${args.slice(0, 3).join(" ")} …\` failed: ${why}` };
+    }
   }
-  return imports(python) ? { python } : { missing: "transformers does not import in .venv-reference" };
+  return findReferenceEnvironment(root);
+}
+
+function interpreter(root) {
+  return join(root, ".venv-reference", process.platform === "win32" ? "Scripts/python.exe" : "bin/python");
 }
 
 function imports(python) {

@@ -1,167 +1,179 @@
-// `npm run bench`: a training step of Espalier beside the same model trained by Hugging Face transformers on PyTorch, taken
-// in turns in one run. Prints a table; `-- --json FILE` keeps the figures; `-- --pairs N` sets how many turns.
+// `npm run bench`: training steps of Espalier beside the same model trained by Hugging Face transformers and by PyTorch
+// written by hand, in turns in one run. Prints a table; `-- --help` lists the options.
 import { spawnSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus } from "node:os";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism, cpus, totalmem } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { referenceEnvironment } from "../benchmarks/reference-environment.mjs";
-import { bootstrap } from "./bootstrap.mjs";
+import { casesOf, peers } from "../benchmarks/harness/cases.mjs";
+import { coresInUse } from "../benchmarks/harness/machine.mjs";
+import { measureCase } from "../benchmarks/harness/measure-case.mjs";
+import { participantsOf } from "../benchmarks/harness/participants.mjs";
+import { findReferenceEnvironment } from "../benchmarks/reference-environment.mjs";
+import { tableOfCases } from "../benchmarks/tables.mjs";
+import { bootstrap, runMain } from "./bootstrap.mjs";
+import { root, runProgram } from "./programs.mjs";
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const cli = join(root, "packages/cli/bin/espalier.js");
+const usage = `npm run bench -- [options]
+
+  --only TEXT[,TEXT…]      cases whose key holds one of these texts, for instance bert-12x256/fp32
+  --precision fp32,bf16    default: both
+  --dropout 0,0.1          default: both
+  --peers ${Object.keys(peers).join(",")}   default: hf,manual
+  --engines libtorch,…     ours; the first takes part in every comparison (default: libtorch)
+  --windows N              windows of each participant (default: 7; --quick: 3)
+  --window-seconds N       how long a window lasts (default: 4; --quick: 2)
+  --threads N              of every participant (default: the cores of this machine)
+  --json FILE              writes the figures, and keeps those of other cases that are in it already
+  --again                  measures what is in that file already once more
+  --quick                  the two models of the speed target, float32, no dropout, short
+  --list                   names the cases and ends
+`;
+
+const separated = (text) => text.split(",").filter((part) => part !== "");
 const { values } = parseArgs({
   options: {
-    json: { type: "string" },
-    pairs: { type: "string", default: "3" },
+    only: { type: "string", default: "" },
+    precision: { type: "string" },
+    dropout: { type: "string" },
+    peers: { type: "string", default: "hf,manual" },
+    engines: { type: "string", default: "libtorch" },
+    windows: { type: "string" },
+    "window-seconds": { type: "string" },
     threads: { type: "string", default: String(availableParallelism()) },
-    only: { type: "string" },
-    all: { type: "boolean", default: false },
+    json: { type: "string" },
+    again: { type: "boolean", default: false },
+    quick: { type: "boolean", default: false },
+    list: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
   },
 });
-const pairs = Number(values.pairs);
-const threads = Number(values.threads);
 
-// name, definition, and the peer's arguments for the same model; the last is small enough for 100 steps and for wasm, and
-// those marked so are left out unless `--all` is given
-const small = { depth: 12, heads: 4, sequence: 128 };
-const cases = [
-  ["bert 12×256", "bert-12x256.yaml", { family: "bert", hidden: 256, vocabulary: 8192, batch: 32, ...small }],
-  [
-    "gpt2 12×256",
-    "gpt2-12x256.yaml",
-    { family: "gpt2", hidden: 256, vocabulary: 8192, batch: 32, ...small },
-    "all",
-  ],
-  ["gpt2 12×64", "gpt2-12x64.yaml", { family: "gpt2", hidden: 64, vocabulary: 4096, batch: 16, ...small }],
-];
+// More of a core than this in other hands, and a figure is not to be believed.
+const busyCores = 0.1;
 
-function espalier(args) {
-  const done = spawnSync(process.execPath, [cli, ...args, "--json"], { encoding: "utf8" });
-  if (done.status !== 0) throw new Error(`espalier ${args.join(" ")} failed:\n${done.stderr.trim()}`);
-  return JSON.parse(done.stdout);
-}
-
-function peer(python, settings) {
-  const args = Object.entries(settings).flatMap(([key, value]) => [`--${key}`, String(value)]);
-  const script = join(root, "benchmarks/peers/huggingface.py");
-  const done = spawnSync(python, [script, ...args, "--threads", String(threads)], {
-    encoding: "utf8",
-    env: { ...process.env, HF_HUB_OFFLINE: "1", TRANSFORMERS_VERBOSITY: "error" },
+function chosenCases() {
+  const only = separated(values.only);
+  const cases = casesOf({
+    precisions: separated(values.precision ?? (values.quick ? "fp32" : "fp32,bf16")),
+    dropouts: separated(values.dropout ?? (values.quick ? "0" : "0,0.1")).map(Number),
+    only:
+      only.length === 0 && values.quick
+        ? ["12x256/"].flatMap((size) => [`bert-${size}`, `gpt2-${size}`])
+        : only,
   });
-  if (done.status !== 0) throw new Error(`the peer failed:\n${done.stderr.trim().split("\n").at(-1)}`);
-  return JSON.parse(done.stdout.trim().split("\n").at(-1));
+  if (cases.length === 0) throw usageError("no case has such a key; --list names them");
+  return cases;
 }
 
-const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
-const round = (value, digits = 0) =>
-  value == null ? "–" : value.toLocaleString("en", { maximumFractionDigits: digits });
-const gigabytes = (bytes) => (bytes == null ? "–" : `${(bytes / 1e9).toFixed(2)} GB`);
-
-function printTable(rows) {
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  const cell = (text, column) => (column < 2 ? text.padEnd(widths[column]) : text.padStart(widths[column]));
-  for (const [index, row] of rows.entries()) {
-    console.log(row.map(cell).join("  "));
-    if (index === 0) console.log(widths.map((width) => "─".repeat(width)).join("  "));
-  }
+function usageError(message) {
+  return Object.assign(new Error(message), { code: "ESPALIER_BENCH_USAGE", exitCode: 2 });
 }
 
-/** Every engine and the peer, in turns, so that a machine that speeds up or slows down does so for all. */
-function measure(name, definition, settings, python, engines) {
-  const measured = new Map();
-  const note = (who, figures) => measured.set(who, [...(measured.get(who) ?? []), figures]);
-  for (let pair = 0; pair < pairs; pair++) {
-    if (python) note("Hugging Face", peer(python, settings));
-    for (const engine of engines) {
-      // An engine of last resort is measured once: its figure is an order of magnitude, not a race.
-      if (engine === "wasm" && (pair > 0 || settings.hidden > 64)) continue;
-      const file = join(root, "benchmarks/definitions", definition);
-      // The last turn is long, to see whether anything grows.
-      const isLong = engine === "libtorch" && pair === pairs - 1 && settings.hidden <= 64;
-      const steps = isLong ? 100 : engine === "wasm" ? 2 : 8;
-      const options = ["--backend", engine, "--threads", String(threads), "--steps", String(steps)];
-      note(engine, espalier(["bench", file, ...options, "--warmup", "2"]));
+function positive(name, text) {
+  const number = Number(text);
+  if (!(number > 0)) throw usageError(`--${name} must be a number above 0, not ${text}`);
+  return number;
+}
+
+async function prepareModel(measured) {
+  const folder = join(root, ".espalier", "bench", measured.name);
+  const content = JSON.stringify(measured.model);
+  const note = join(folder, "model.json");
+  if (existsSync(note) && readFileSync(note, "utf8") === content) return folder;
+  mkdirSync(dirname(folder), { recursive: true });
+  const script = join(root, "benchmarks", "prepare-model.mjs");
+  const { code, output } = await runProgram(process.execPath, [script, folder, content]);
+  if (code !== 0) throw new Error(`the model of ${measured.key} cannot be written:\n${output.trim()}`);
+  writeFileSync(note, content);
+  return folder;
+}
+
+function describeMachine(threads, load) {
+  const git = spawnSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root, encoding: "utf8" });
+  return {
+    processor: cpus()[0]?.model ?? "unknown processor",
+    cores: cpus().length,
+    memoryBytes: totalmem(),
+    threads,
+    node: process.versions.node,
+    platform: `${process.platform} ${process.arch}`,
+    commit: git.status === 0 ? git.stdout.trim() : null,
+    loadAtStart: load,
+  };
+}
+
+function readReport(file) {
+  if (file === null || !existsSync(file)) return { cases: {} };
+  return JSON.parse(readFileSync(file, "utf8"));
+}
+
+await runMain(async () => {
+  if (values.help) return console.log(usage);
+  const cases = chosenCases();
+  if (values.list) return console.log(cases.map(({ key }) => key).join("\n"));
+  const threads = positive("threads", values.threads);
+  const windows = Math.round(positive("windows", values.windows ?? (values.quick ? "3" : "7")));
+  const windowSeconds = positive("window-seconds", values["window-seconds"] ?? (values.quick ? "2" : "4"));
+  const chosen = separated(values.peers);
+  for (const key of chosen)
+    if (!(key in peers)) throw usageError(`--peers: "${key}" is none of ${Object.keys(peers).join(", ")}`);
+  await bootstrap();
+
+  const reference = findReferenceEnvironment(root);
+  const isAlone = "missing" in reference;
+  if (isAlone) console.error(`no peers: ${reference.missing}`);
+  const load = await coresInUse();
+  if (load !== null && load.cores > busyCores)
+    console.error(
+      `warning: ${load.cores.toFixed(2)} cores are in use by others; ratios may hold, times do not`,
+    );
+
+  const file = values.json === undefined ? null : resolve(values.json);
+  const report = readReport(file);
+  const done = [];
+  for (const measured of cases) {
+    if (report.cases[measured.key] !== undefined && !values.again) {
+      console.error(`${measured.key}: is in ${values.json} already`);
+      done.push(report.cases[measured.key]);
+      continue;
     }
-    console.error(`${name}: turn ${pair + 1} of ${pairs}`);
+    console.error(measured.key);
+    const result = await measureCase({
+      measured,
+      participants: participantsOf({
+        root,
+        python: isAlone ? null : reference.python,
+        chosen,
+        engines: separated(values.engines),
+        threads,
+      }),
+      folder: await prepareModel(measured),
+      windows,
+      windowSeconds,
+      say: console.error,
+    });
+    warnOfOthers(result);
+    const noted = { ...result, machine: describeMachine(threads, load), date: new Date().toISOString() };
+    report.cases[measured.key] = noted;
+    done.push(noted);
+    if (file === null) continue;
+    // After every case: a run that is broken off goes on where it was.
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
   }
-  return measured;
-}
+  console.log(tableOfCases(done));
+});
 
-function summarize(model, measured) {
-  const base = measured.get("Hugging Face");
-  return [...measured].map(([engine, figures]) => {
-    const peakBytes = median(figures.map((at) => at.peakBytes));
-    const last = figures.at(-1);
-    return {
-      model,
-      engine,
-      tokensPerSecond: median(figures.map((at) => at.tokensPerSecond)),
-      // Ratios are taken within a turn, then their median.
-      ratioToHuggingFace: base
-        ? median(figures.map((at, turn) => at.tokensPerSecond / base[turn].tokensPerSecond))
-        : null,
-      stepSeconds: median(figures.map((at) => at.stepSeconds)),
-      growthSeconds: last.growthSeconds ?? null,
-      javascriptShare: last.javascriptShare ?? null,
-      peakBytes,
-      peakRatio: base ? peakBytes / median(base.map((at) => at.peakBytes)) : null,
-      tensorsGrown: last.leakedTensors ?? null,
-      bytesGrown: last.leakedBytes ?? null,
-    };
-  });
-}
-
-await bootstrap();
-const reference = referenceEnvironment(root);
-if ("missing" in reference) console.error(`no peer beside us: ${reference.missing}`);
-const engines = espalier(["doctor"])
-  .backends.filter((backend) => backend.usable)
-  .map((backend) => backend.name);
-const results = [];
-for (const [name, definition, settings, when] of cases)
-  if (values.only ? name.includes(values.only) : values.all || when !== "all")
-    results.push(...summarize(name, measure(name, definition, settings, reference.python, engines)));
-
-printTable([
-  [
-    "model",
-    "engine",
-    "tokens/s",
-    "ratio",
-    "step",
-    "growth",
-    "JavaScript",
-    "peak memory",
-    "ratio",
-    "tensors +",
-    "bytes +",
-  ],
-  ...results.map((at) => [
-    at.model,
-    at.engine,
-    round(at.tokensPerSecond),
-    round(at.ratioToHuggingFace, 2),
-    `${round(at.stepSeconds * 1000)} ms`,
-    at.growthSeconds == null ? "–" : `${round(at.growthSeconds * 1000, 1)} ms`,
-    at.javascriptShare == null ? "–" : `${round(at.javascriptShare * 100, 1)} %`,
-    gigabytes(at.peakBytes),
-    round(at.peakRatio, 2),
-    round(at.tensorsGrown),
-    round(at.bytesGrown),
-  ]),
-]);
-const processor = cpus()[0]?.model ?? "unknown processor";
-console.log(
-  `\n${processor}, ${threads} threads, Node ${process.versions.node}, float32, dropout 0, median of ${pairs} turns.`,
-);
-console.log(
-  "growth: half the depth to all of it, moments carried. tensors +, bytes +: alive after 100 more steps (libtorch, 12×64), else after 8.",
-);
-if (values.json) {
-  const file = resolve(values.json);
-  mkdirSync(dirname(file), { recursive: true });
-  const report = { processor, threads, node: process.versions.node, pairs, results };
-  writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
+function warnOfOthers({ key, results }) {
+  for (const { name, othersCores, stolenCores } of results) {
+    if (othersCores > busyCores)
+      console.error(
+        `  warning: ${key}, ${name}: others used up to ${othersCores.toFixed(2)} cores in a window`,
+      );
+    if (stolenCores > busyCores)
+      console.error(
+        `  warning: ${key}, ${name}: the hypervisor took up to ${stolenCores.toFixed(2)} cores in a window`,
+      );
+  }
 }

@@ -41,3 +41,5 @@ export type {
   TrainingSetup,
   TrainingStrategies,
 } from "./training-setup.js";
+export type { StepResult, TrainableModel, TrainingSteps } from "./training-steps.js";
+export { trainingSteps } from "./training-steps.js";

@@ -1,0 +1,45 @@
+// The processes that take part in a case.
+import { join } from "node:path";
+import { peers } from "./cases.mjs";
+import { startLineProcess } from "./line-process.mjs";
+
+/**
+ * Ours first, then our other engines and the peers, each to be started for a case.
+ *
+ * @param {{ root: string, python: string | null, chosen: readonly string[], engines: readonly string[], threads: number }} choice
+ */
+export function participantsOf({ root, python, chosen, engines, threads }) {
+  const folder = join(root, "benchmarks");
+  const env = {
+    ...process.env,
+    OMP_NUM_THREADS: String(threads),
+    MKL_NUM_THREADS: String(threads),
+    ESPALIER_THREADS: String(threads),
+    HF_HUB_OFFLINE: "1",
+    TRANSFORMERS_VERBOSITY: "error",
+    TF_CPP_MIN_LOG_LEVEL: "2",
+  };
+  const engine = (backend, index) => ({
+    key: backend,
+    name: index === 0 ? `Espalier (${backend})` : `Espalier on ${backend}`,
+    isOurs: index === 0,
+    start: () =>
+      startLineProcess(
+        process.execPath,
+        [join(folder, "ours.mjs"), "--backend", backend, "--threads", String(threads)],
+        { env },
+      ),
+  });
+  const peer = (key) => ({
+    key,
+    name: peers[key].name,
+    isOurs: false,
+    start: () =>
+      startLineProcess(
+        python,
+        [join(folder, "peers", "peer.py"), ...peers[key].given, "--threads", String(threads)],
+        { env },
+      ),
+  });
+  return [...engines.map(engine), ...(python === null ? [] : chosen.map(peer))];
+}

@@ -1,0 +1,12 @@
+/** The middle of some numbers, the mean of the two middle ones where there is no single one; NaN of none. */
+export function median(numbers) {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  if (sorted.length === 0) return Number.NaN;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/** Smallest and largest of some numbers. */
+export function range(numbers) {
+  return [Math.min(...numbers), Math.max(...numbers)];
+}
