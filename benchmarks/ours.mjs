@@ -41,8 +41,8 @@ class Ours {
       beta2: 0.999,
       epsilon: 1e-8,
     });
-    const precision = request.precision === "bf16" ? { precision: "bf16" } : {};
-    this.model = { family, config, parameters, optimizer, gradientClipNorm: request.clip, ...precision };
+    const compute = { precision: request.precision };
+    this.model = { family, config, parameters, optimizer, gradientClipNorm: request.clip, compute };
     const { batches } = JSON.parse(readFileSync(request.batches, "utf8"));
     this.batches = batches.map((batch) => preparedBatch(batch, family.causal));
     this.layerLists = request.layerLists ?? [identityLayerMap(config.depth)];

@@ -1,4 +1,5 @@
 import type {
+  ComputeOptions,
   LayerMap,
   ModelConfig,
   ModelFamily,
@@ -13,6 +14,7 @@ import * as tf from "@tensorflow/tfjs";
 import { applyGradients } from "./apply-gradients.js";
 import { differentiate, disposeBatch, toDevice, trainedParameters } from "./micro-step.js";
 import { decayOf } from "./parameters.js";
+import { checkPrecision } from "./precision.js";
 
 /** A model under training, one optimizer step at a time: what the benchmarks put beside another library's step. */
 export interface TrainableModel {
@@ -23,6 +25,7 @@ export interface TrainableModel {
   readonly optimizer: Optimizer;
   /** Largest global gradient norm; null clips nothing. */
   readonly gradientClipNorm: number | null;
+  readonly compute: ComputeOptions;
 }
 
 /** What a step gave. */
@@ -46,9 +49,14 @@ export interface TrainingSteps {
   loss(batch: PreparedBatch, layerMap: LayerMap): Promise<number>;
 }
 
-/** The steps of a model; its parameters stay the caller's. */
+/**
+ * The steps of a model; its parameters stay the caller's.
+ *
+ * @throws UsageError for a precision that the engine does not compute in
+ */
 export function trainingSteps(model: TrainableModel): TrainingSteps {
-  const { family, config, parameters, optimizer, gradientClipNorm } = model;
+  const { family, config, parameters, optimizer, gradientClipNorm, compute } = model;
+  checkPrecision(compute.precision ?? "fp32");
   const layout = family.layout(config.depth);
   const decays = decayOf(family, config);
   return {
@@ -63,6 +71,7 @@ export function trainingSteps(model: TrainableModel): TrainingSteps {
         batch,
         layerMap,
         dropout,
+        compute,
         scale: 1,
       });
       disposeBatch(batch);
@@ -87,7 +96,7 @@ export function trainingSteps(model: TrainableModel): TrainingSteps {
       const batch = toDevice(prepared);
       const loss = tf.tidy(() =>
         softmaxCrossEntropy(
-          family.forward(weightsOf(parameters), config, batch, { layerMap, dropout: null }),
+          family.forward(weightsOf(parameters), config, batch, { ...compute, layerMap, dropout: null }),
           batch.labels,
         ),
       );
