@@ -61,10 +61,10 @@ class Ours {
     return this.training.loss(this.batches[0], this.layerLists[0]);
   }
 
-  async step(dropping) {
+  async step(dropping, layerList) {
     const step = this.steps++;
     const batch = this.batches[step % this.batches.length];
-    const layers = this.layerLists[step % this.layerLists.length];
+    const layers = layerList ?? this.layerLists[step % this.layerLists.length];
     const dropout = dropping ? this.random.fork("dropout").fork(step) : null;
     const { loss } = await this.training.step(batch, layers, dropout);
     return loss;
@@ -137,7 +137,7 @@ async function answer(request) {
     const losses = [];
     for (let step = 0; step < request.steps; step++) {
       const began = performance.now();
-      losses.push(await ours.step(true));
+      losses.push(await ours.step(true, request.layers));
       seconds.push((performance.now() - began) / 1000);
     }
     return { seconds, losses, peakBytes: process.resourceUsage().maxRSS * 1024 };

@@ -10,7 +10,7 @@ import { coresInUse } from "../benchmarks/harness/machine.mjs";
 import { measureCase } from "../benchmarks/harness/measure-case.mjs";
 import { participantsOf } from "../benchmarks/harness/participants.mjs";
 import { findReferenceEnvironment } from "../benchmarks/reference-environment.mjs";
-import { tableOfCases } from "../benchmarks/tables.mjs";
+import { allTables } from "../benchmarks/tables.mjs";
 import { bootstrap, runMain } from "./bootstrap.mjs";
 import { root, runProgram } from "./programs.mjs";
 
@@ -141,13 +141,16 @@ await runMain(async () => {
     console.error(measured.key);
     const result = await measureCase({
       measured,
-      participants: participantsOf({
-        root,
-        python: isAlone ? null : reference.python,
-        chosen,
-        engines: separated(values.engines),
-        threads,
-      }),
+      participants: participantsOf(
+        {
+          root,
+          python: isAlone ? null : reference.python,
+          chosen,
+          engines: separated(values.engines),
+          threads,
+        },
+        measured,
+      ),
       folder: await prepareModel(measured),
       windows,
       windowSeconds,
@@ -162,18 +165,14 @@ await runMain(async () => {
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
   }
-  console.log(tableOfCases(done));
+  console.log(allTables(done));
 });
 
 function warnOfOthers({ key, results }) {
-  for (const { name, othersCores, stolenCores } of results) {
-    if (othersCores > busyCores)
-      console.error(
-        `  warning: ${key}, ${name}: others used up to ${othersCores.toFixed(2)} cores in a window`,
-      );
-    if (stolenCores > busyCores)
-      console.error(
-        `  warning: ${key}, ${name}: the hypervisor took up to ${stolenCores.toFixed(2)} cores in a window`,
-      );
+  for (const { name, othersCores, stolenCores, countedWindows, disturbedWindows } of results) {
+    if (!(othersCores + stolenCores > busyCores)) continue;
+    console.error(
+      `  warning: ${key}, ${name}: others had up to ${(othersCores + stolenCores).toFixed(2)} cores in the ${countedWindows} windows that count (${disturbedWindows} were disturbed)`,
+    );
   }
 }

@@ -35,13 +35,36 @@ function sharedLayers(unique, executed) {
   return [each.map((layer) => Math.floor((layer * unique) / executed)), each.map((layer) => layer % unique)];
 }
 
-/** Who takes part beside us. `pure` keeps weights and moments in bfloat16, too: another training, told apart. */
+// glibc gives large blocks back to the system each time and pays for every page again; this lets it keep them.
+const keepMemory = {
+  MALLOC_MMAP_MAX_: "0",
+  MALLOC_TRIM_THRESHOLD_: "17179869184",
+  MALLOC_TOP_PAD_: "67108864",
+};
+
+/**
+ * Who takes part beside us: Hugging Face's modules, and the same step written by hand, as they are, compiled, with an
+ * allocator that keeps its memory, and with weights and moments in bfloat16 throughout (another training than one with
+ * float32 weights: told apart, and not held to the same losses).
+ */
 export const peers = {
   hf: { name: "Hugging Face", given: ["--kind", "huggingface"] },
   "hf-compile": { name: "Hugging Face, compiled", given: ["--kind", "huggingface", "--compile"] },
-  manual: { name: "hand-written PyTorch", given: ["--kind", "handwritten"] },
+  "hf-malloc": { name: "Hugging Face, memory kept", given: ["--kind", "huggingface"], env: keepMemory },
+  "hf-pure": { name: "Hugging Face, all bf16", given: ["--kind", "huggingface"], isPure: true },
+  manual: { name: "hand-written", given: ["--kind", "handwritten"] },
   "manual-compile": { name: "hand-written, compiled", given: ["--kind", "handwritten", "--compile"] },
+  "manual-malloc": { name: "hand-written, memory kept", given: ["--kind", "handwritten"], env: keepMemory },
+  "manual-pure": { name: "hand-written, all bf16", given: ["--kind", "handwritten"], isPure: true },
 };
+
+/** Whether an engine or peer takes part in a case; wasm is an engine of last resort, orders of magnitude away. */
+export function takesPart(key, { model, precision, dropout }) {
+  if (key === "wasm") return precision === "fp32" && dropout === 0 && model.depth * model.hidden <= 256;
+  if (key === "tensorflow") return precision === "fp32";
+  if (peers[key]?.isPure) return precision === "bf16";
+  return true;
+}
 
 /** Layers that a step executes. */
 export function executedLayers(model) {

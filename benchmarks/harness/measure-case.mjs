@@ -1,10 +1,9 @@
 // One case: the same model in every process, first compared, then timed in turns.
-import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { executedLayers } from "./cases.mjs";
 import { othersBetween, processorTimes } from "./machine.mjs";
 import { floorSeconds, flopsOf, stepProducts } from "./products.mjs";
-import { median } from "./statistics.mjs";
+import { fitLine, median } from "./statistics.mjs";
 
 /** How far losses may lie apart. float32 differs by the order of sums only, bfloat16 by its roundings (2^-8 each). */
 export const tolerances = {
@@ -12,6 +11,8 @@ export const tolerances = {
   bf16: { loss: 2e-2, trajectory: 5e-2 },
 };
 const trajectorySteps = 5;
+// A window in which others, or the hypervisor, had more of a core than this is not counted, where enough others are.
+const disturbedCores = 0.15;
 
 /** Two processes do not compute the same thing: whatever is timed then compares nothing. */
 export class DifferentLossError extends Error {}
@@ -49,7 +50,9 @@ export async function measureCase({ measured, participants, folder, windows, win
     const tokens = model.batch * model.sequence;
     const results = running.map((each) => summarize(each, order, tokens));
     const floor = await measureFloor(running, model, precision, say);
-    const growth = await measureGrowth(running[0], measured);
+    const isStandard = model.hidden === 256 && model.layerLists === undefined && dropout === 0;
+    const growth = isStandard ? await measureGrowth(running[0]) : null;
+    const depths = isStandard ? await measureDepths(running, model, say) : null;
     return {
       key: measured.key,
       model: measured.name,
@@ -61,6 +64,7 @@ export async function measureCase({ measured, participants, folder, windows, win
       absent,
       floor,
       growth,
+      depths,
     };
   } finally {
     await Promise.all(running.map(({ process }) => process.close()));
@@ -74,7 +78,7 @@ async function open(participant, { model, precision, dropout }, folder) {
       do: "open",
       folder,
       batches: join(folder, "batches.json"),
-      precision,
+      precision: participant.isPure ? "bf16-pure" : precision,
       dropout,
       layerLists: model.layerLists ?? null,
       learningRate: 1e-3,
@@ -120,45 +124,62 @@ async function compareLosses(running, absent, precision, say) {
   }
 }
 
-/** Ours, a peer, ours, the next peer, …, ours: every window of a peer lies between two of ours. */
+/**
+ * Ours, a peer, ours, the next peer, …, ours: every window of a peer lies between two of ours. Rounds in which somebody
+ * else used the machine are repeated, up to twice as many as were asked for.
+ */
 async function takeTurns(running, windows, say) {
   const [ours, ...others] = running;
   const order = [];
   const turn = async (each) => {
     const before = processorTimes([each.process.pid]);
     const { seconds, peakBytes } = await each.process.ask({ do: "train", steps: each.steps });
-    const after = processorTimes([each.process.pid]);
+    const outside = othersBetween(before, processorTimes([each.process.pid]));
     each.peakBytes = peakBytes;
-    const window = { key: each.key, stepSeconds: median(seconds), others: othersBetween(before, after) };
-    order.push(window);
-    return window.stepSeconds;
+    const isDisturbed = outside !== null && outside.cores + outside.stolen > disturbedCores;
+    order.push({ key: each.key, stepSeconds: median(seconds), outside, isDisturbed });
+    return order.at(-1);
   };
-  await turn(ours);
-  for (let round = 0; round < windows; round++) {
+  let previous = await turn(ours);
+  let quietRounds = 0;
+  for (let round = 0; round < 2 * windows && quietRounds < windows; round++) {
+    const taken = [previous];
     const said = [];
     for (const other of others) {
-      const seconds = await turn(other);
-      const our = await turn(ours);
-      said.push(`${other.name} ${milliseconds(seconds)}, ours ${milliseconds(our)}`);
+      const theirs = await turn(other);
+      previous = await turn(ours);
+      taken.push(theirs, previous);
+      said.push(`${other.name} ${(theirs.stepSeconds / previous.stepSeconds).toFixed(2)}`);
     }
-    if (others.length === 0) said.push(`ours ${milliseconds(await turn(ours))}`);
-    say(`  window ${round + 1} of ${windows}: ${said.join("; ")}`);
+    if (others.length === 0) {
+      previous = await turn(ours);
+      taken.push(previous);
+    }
+    const isQuiet = taken.every(({ isDisturbed }) => !isDisturbed);
+    if (isQuiet) quietRounds++;
+    const note = isQuiet ? "" : "; disturbed";
+    say(`  round ${round + 1}: ours ${milliseconds(previous.stepSeconds)}; ${said.join(", ")}${note}`);
   }
   return order;
 }
 
 function summarize(each, order, tokens) {
   const own = order.filter(({ key }) => key === each.key);
-  const stepSeconds = median(own.map((window) => window.stepSeconds));
+  const undisturbed = own.filter(({ isDisturbed }) => !isDisturbed);
+  const enough = Math.min(3, own.length);
+  const counted = undisturbed.length >= enough ? undisturbed : own;
+  const stepSeconds = median(counted.map((window) => window.stepSeconds));
   // How many times as fast we are: a window of the peer over the mean of our windows on its two sides.
-  const ratios = each.isOurs
-    ? null
-    : order.flatMap((window, index) => {
-        if (window.key !== each.key) return [];
-        const around = (order[index - 1].stepSeconds + order[index + 1].stepSeconds) / 2;
-        return [window.stepSeconds / around];
-      });
-  const known = own.flatMap(({ others }) => (others === null ? [] : [others]));
+  const pairs = order.flatMap((window, index) => {
+    if (each.isOurs || window.key !== each.key) return [];
+    const around = [order[index - 1], order[index + 1]];
+    const ourSeconds = (around[0].stepSeconds + around[1].stepSeconds) / 2;
+    const isDisturbed = [window, ...around].some((one) => one.isDisturbed);
+    return [{ ratio: window.stepSeconds / ourSeconds, isDisturbed }];
+  });
+  const quiet = pairs.filter(({ isDisturbed }) => !isDisturbed);
+  const ratios = (quiet.length >= Math.min(3, pairs.length) ? quiet : pairs).map(({ ratio }) => ratio);
+  const known = counted.flatMap(({ outside }) => (outside === null ? [] : [outside]));
   return {
     key: each.key,
     name: each.name,
@@ -166,9 +187,11 @@ function summarize(each, order, tokens) {
     tokensPerSecond: tokens / stepSeconds,
     stepSeconds,
     windowSeconds: own.map((window) => window.stepSeconds),
+    countedWindows: counted.length,
+    disturbedWindows: own.length - undisturbed.length,
     stepsPerWindow: each.steps,
-    ratios,
-    ratio: ratios === null ? null : median(ratios),
+    ratios: each.isOurs ? null : ratios,
+    ratio: each.isOurs ? null : median(ratios),
     peakBytes: each.peakBytes,
     loss: each.loss,
     lossDifference: each.lossDifference,
@@ -198,17 +221,47 @@ async function measureFloor(running, model, precision, say) {
   return { flops, seconds: best, rates };
 }
 
-async function measureGrowth(ours, { name, dropout }) {
-  if (!name.includes("12x256") || name.includes("to") || dropout > 0) return null;
-  const { seconds } = await ours.process.ask({ do: "grow", times: 3 });
+/** A growth step from half the depth, moments carried, beside the training step of the same process. */
+async function measureGrowth(ours) {
+  const { seconds } = await ours.process.ask({ do: "grow", times: 5 });
   return { seconds: median(seconds) };
+}
+
+/**
+ * A step that executes the first d layers, for several d in turns; ours and Hugging Face's. `perLayer` is what a layer
+ * takes at each depth, once what a step takes without any (the start of the line through all of them) is taken off.
+ */
+async function measureDepths(running, model, say) {
+  const list = [1, 2, 3, 4, 6, 8, 10, 12].filter((depth) => depth <= model.depth);
+  const measured = {};
+  for (const each of running.filter(({ isOurs, key }) => isOurs || key === "hf")) {
+    const times = new Map(list.map((depth) => [depth, []]));
+    for (let round = 0; round < 4; round++)
+      for (const depth of list) {
+        const layers = Array.from({ length: depth }, (_, layer) => layer);
+        const { seconds } = await each.process.ask({ do: "train", steps: 2, layers });
+        // The first round warms up every depth.
+        if (round > 0) times.get(depth).push(...seconds);
+      }
+    const points = list.map((depth) => [depth, median(times.get(depth))]);
+    const { start, slope } = fitLine(points);
+    measured[each.key] = {
+      name: each.name,
+      outsideSeconds: start,
+      layerSeconds: slope,
+      depths: points.map(([depth, stepSeconds]) => ({
+        depth,
+        stepSeconds,
+        perLayer: (stepSeconds - start) / depth,
+      })),
+    };
+    say(
+      `  ${each.name}, a layer at depth ${list.join(", ")}: ${measured[each.key].depths.map(({ perLayer }) => milliseconds(perLayer)).join(", ")}`,
+    );
+  }
+  return measured;
 }
 
 function milliseconds(seconds) {
   return `${(seconds * 1000).toFixed(seconds < 0.1 ? 1 : 0)} ms`;
-}
-
-/** Removes a case's folder. */
-export function removeCase(folder) {
-  rmSync(folder, { recursive: true, force: true });
 }

@@ -1,14 +1,15 @@
 // The processes that take part in a case.
 import { join } from "node:path";
-import { peers } from "./cases.mjs";
+import { peers, takesPart } from "./cases.mjs";
 import { startLineProcess } from "./line-process.mjs";
 
 /**
  * Ours first, then our other engines and the peers, each to be started for a case.
  *
  * @param {{ root: string, python: string | null, chosen: readonly string[], engines: readonly string[], threads: number }} choice
+ * @param measured the case
  */
-export function participantsOf({ root, python, chosen, engines, threads }) {
+export function participantsOf({ root, python, chosen, engines, threads }, measured) {
   const folder = join(root, "benchmarks");
   const env = {
     ...process.env,
@@ -34,12 +35,14 @@ export function participantsOf({ root, python, chosen, engines, threads }) {
     key,
     name: peers[key].name,
     isOurs: false,
+    isPure: peers[key].isPure === true,
     start: () =>
       startLineProcess(
         python,
         [join(folder, "peers", "peer.py"), ...peers[key].given, "--threads", String(threads)],
-        { env },
+        { env: { ...env, ...peers[key].env } },
       ),
   });
-  return [...engines.map(engine), ...(python === null ? [] : chosen.map(peer))];
+  const all = [...engines.map(engine), ...(python === null ? [] : chosen.map(peer))];
+  return all.filter(({ key, isOurs }) => isOurs || takesPart(key, measured));
 }

@@ -10,3 +10,14 @@ export function median(numbers) {
 export function range(numbers) {
   return [Math.min(...numbers), Math.max(...numbers)];
 }
+
+/** A line through points by least squares, `y ≈ start + slope · x`. */
+export function fitLine(points) {
+  const mean = (numbers) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
+  const x = mean(points.map(([at]) => at));
+  const y = mean(points.map(([, value]) => value));
+  const slope =
+    points.reduce((sum, [at, value]) => sum + (at - x) * (value - y), 0) /
+    points.reduce((sum, [at]) => sum + (at - x) ** 2, 0);
+  return { start: y - slope * x, slope };
+}

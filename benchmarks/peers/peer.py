@@ -9,6 +9,7 @@ Requests on standard input, one answer each on standard output (`{"error": …}`
     {"do": "loss"}                      loss of the first batch, nothing dropped
     {"do": "trajectory", "steps": 4}    losses of training steps in which nothing is dropped
     {"do": "train", "steps": 3}         seconds and losses of training steps, and the peak memory so far
+                                        ("layers": [0, 1] runs these layers, whatever was opened)
     {"do": "products", "products": […]} seconds of matrix products
     {"do": "close"}
 
@@ -81,7 +82,7 @@ def handle(peer, request: dict) -> dict:
         seconds, losses = [], []
         for _ in range(request["steps"]):
             start = time.perf_counter()
-            losses.append(peer.step(dropping=True))
+            losses.append(peer.step(dropping=True, layers=request.get("layers")))
             seconds.append(time.perf_counter() - start)
         return {"seconds": seconds, "losses": losses, "peakBytes": peak_bytes()}
     if request["do"] == "products":

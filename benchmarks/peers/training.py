@@ -59,9 +59,9 @@ class Peer:
         with torch.no_grad():
             return self.model.loss(self.batches[0], self.layers_of(0), dropping=False).item()
 
-    def step(self, dropping: bool) -> float:
+    def step(self, dropping: bool, layers: list[int] | None = None) -> float:
         batch = self.batches[self.steps % len(self.batches)]
-        layers = self.layers_of(self.steps)
+        layers = self.layers_of(self.steps) if layers is None else layers
         self.steps += 1
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.model.loss(batch, layers, dropping)
