@@ -1,6 +1,7 @@
 import type { Kernel } from "../kernel.js";
 import { binaryKernels } from "./binary.js";
 import { blockKernels } from "./blocks.js";
+import { convolutionKernels } from "./convolution.js";
 import { countingKernels } from "./counting.js";
 import { creationKernels } from "./creation.js";
 import { attentionKernels } from "./fused/attention.js";
@@ -16,6 +17,7 @@ import { indexingKernels } from "./indexing.js";
 import { linearAlgebraKernels } from "./linear-algebra.js";
 import { matmulKernels } from "./matmul.js";
 import { normalizationKernels } from "./normalization.js";
+import { poolingKernels } from "./pooling.js";
 import { reductionKernels } from "./reduction.js";
 import { shapeKernels } from "./shape.js";
 import { slicingKernels } from "./slicing.js";
@@ -35,6 +37,8 @@ export const kernels: readonly Kernel[] = [
   ...countingKernels,
   ...blockKernels,
   ...linearAlgebraKernels,
+  ...convolutionKernels,
+  ...poolingKernels,
   ...linearKernels,
   ...layerNormKernels,
   ...geluKernels,

@@ -8,23 +8,15 @@ import {
   type TensorInfo,
   util,
 } from "@tensorflow/tfjs";
-import type { NativeTensor } from "../addon.js";
 import { aten } from "../aten.js";
 import { type Frame, type Given, type Kernel, kernel } from "../kernel.js";
+import { activated } from "./activation.js";
 
 const operators = {
   matmul: aten("matmul"),
   transpose: aten("transpose.int"),
   add: aten("add.Tensor"),
   einsum: aten("einsum"),
-  relu: aten("relu"),
-  relu6: aten("relu6"),
-  elu: aten("elu"),
-  sigmoid: aten("sigmoid"),
-  leakyRelu: aten("leaky_relu"),
-  less: aten("lt.Scalar"),
-  mul: aten("mul.Tensor"),
-  where: aten("where.self"),
 };
 
 /** [..., m, k] × [..., k, n] → [..., m, n], with the batch axes broadcast. ATen takes the transposes as strides. */
@@ -55,39 +47,12 @@ const batchMatMul = kernel<BatchMatMulInputs, BatchMatMulAttrs>("BatchMatMul", (
   frame.output(product(frame, inputs, attrs), backend_util.upcastType(inputs.a.dtype, inputs.b.dtype)),
 );
 
-function activated(
-  frame: Frame,
-  x: NativeTensor,
-  { activation, leakyreluAlpha = 0.2 }: _FusedMatMulAttrs,
-  slopes: TensorInfo | undefined,
-): NativeTensor {
-  switch (activation) {
-    case "relu":
-      return frame.call(operators.relu, x);
-    case "relu6":
-      return frame.call(operators.relu6, x);
-    case "elu":
-      return frame.call(operators.elu, x);
-    case "sigmoid":
-      return frame.call(operators.sigmoid, x);
-    case "leakyrelu":
-      return frame.call(operators.leakyRelu, x, leakyreluAlpha);
-    case "prelu": {
-      if (slopes === undefined) throw new Error("_FusedMatMul: the activation prelu needs its weights");
-      const below = frame.call(operators.mul, x, frame.tensor(slopes));
-      return frame.call(operators.where, frame.call(operators.less, x, 0), below, x);
-    }
-    default:
-      return x;
-  }
-}
-
 const fusedMatMul = kernel<_FusedMatMulInputs, _FusedMatMulAttrs>("_FusedMatMul", (frame, inputs, attrs) => {
   const { a, b, bias, preluActivationWeights } = inputs;
   const multiplied = product(frame, { a, b }, attrs);
   const biased = bias ? frame.call(operators.add, multiplied, frame.tensor(bias)) : multiplied;
   return frame.output(
-    activated(frame, biased, attrs, preluActivationWeights),
+    activated(frame, biased, { ...attrs, slopes: preluActivationWeights }),
     backend_util.upcastType(a.dtype, b.dtype),
   );
 });
