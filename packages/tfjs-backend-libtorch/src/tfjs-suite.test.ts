@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 
 /** How many of TensorFlow.js's own tests passed when this was written: it may only grow. */
-const PASSED = 3938;
+const PASSED = 4225;
 
 interface Summary {
   passed: number;

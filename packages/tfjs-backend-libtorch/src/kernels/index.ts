@@ -1,9 +1,11 @@
 import type { Kernel } from "../kernel.js";
 import { binaryKernels } from "./binary.js";
 import { blockKernels } from "./blocks.js";
+import { boxKernels } from "./boxes.js";
 import { convolutionKernels } from "./convolution.js";
 import { countingKernels } from "./counting.js";
 import { creationKernels } from "./creation.js";
+import { dilationKernels } from "./dilation.js";
 import { attentionKernels } from "./fused/attention.js";
 import { crossEntropyKernels } from "./fused/cross-entropy.js";
 import { dropoutKernels } from "./fused/dropout.js";
@@ -18,9 +20,14 @@ import { linearAlgebraKernels } from "./linear-algebra.js";
 import { matmulKernels } from "./matmul.js";
 import { normalizationKernels } from "./normalization.js";
 import { poolingKernels } from "./pooling.js";
+import { raggedKernels } from "./ragged.js";
 import { reductionKernels } from "./reduction.js";
+import { resizingKernels } from "./resizing.js";
+import { samplingKernels } from "./sampling.js";
 import { shapeKernels } from "./shape.js";
 import { slicingKernels } from "./slicing.js";
+import { sparseKernels } from "./sparse.js";
+import { textKernels } from "./text.js";
 import { unaryKernels } from "./unary.js";
 
 /** Every kernel of the backend. */
@@ -39,6 +46,13 @@ export const kernels: readonly Kernel[] = [
   ...linearAlgebraKernels,
   ...convolutionKernels,
   ...poolingKernels,
+  ...boxKernels,
+  ...raggedKernels,
+  ...sparseKernels,
+  ...textKernels,
+  ...dilationKernels,
+  ...samplingKernels,
+  ...resizingKernels,
   ...linearKernels,
   ...layerNormKernels,
   ...geluKernels,
