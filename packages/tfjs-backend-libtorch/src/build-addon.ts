@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -100,12 +100,45 @@ export function findAddon(options: BuildAddonOptions): string | null {
 }
 
 /**
- * Compiles the addon for one PyTorch, unless that was done before: about 15 seconds, with a plain C++ compiler.
+ * Compiles the addon for one PyTorch, unless that was done before: under a minute, with a plain C++ compiler.
  * Several processes may do it at once; each finds or leaves a whole file.
  *
  * @throws AddonBuildError when there is no compiler, or it fails
  */
 export async function buildAddon(options: BuildAddonOptions): Promise<BuiltAddon> {
+  const steps = build(options);
+  let step = steps.next();
+  while (!step.done) step = steps.next(await run(step.value));
+  return step.value;
+}
+
+/**
+ * The same, holding up the process meanwhile: for an import after which the backend is there.
+ *
+ * @throws AddonBuildError when there is no compiler, or it fails
+ */
+export function buildAddonSync(options: BuildAddonOptions): BuiltAddon {
+  const steps = build(options);
+  let step = steps.next();
+  while (!step.done) step = steps.next(runSync(step.value));
+  return step.value;
+}
+
+/** A compiler's command line. */
+interface Command {
+  readonly command: string;
+  readonly args: readonly string[];
+}
+
+/** How a command ended. */
+interface Outcome {
+  readonly found: boolean;
+  readonly status: number | null;
+  readonly output: string;
+}
+
+/** The whole of it but for running commands: yields one, and is told how it ended. */
+function* build(options: BuildAddonOptions): Generator<Command, BuiltAddon, Outcome> {
   const { path, flags } = plan(options);
   if (existsSync(path)) return { path, compiled: false };
   if (process.platform === "win32") {
@@ -114,7 +147,7 @@ export async function buildAddon(options: BuildAddonOptions): Promise<BuiltAddon
   mkdirSync(options.outDir, { recursive: true });
   const unfinished = `${path}.${process.pid}-${randomBytes(4).toString("hex")}`;
   try {
-    await compile([...flags, "-o", unfinished], options.compiler);
+    yield* compile([...flags, "-o", unfinished], options.compiler);
     renameSync(unfinished, path);
   } finally {
     rmSync(unfinished, { force: true });
@@ -122,13 +155,13 @@ export async function buildAddon(options: BuildAddonOptions): Promise<BuiltAddon
   return { path, compiled: true };
 }
 
-async function compile(args: readonly string[], compiler: string | undefined): Promise<void> {
+function* compile(args: readonly string[], compiler: string | undefined): Generator<Command, void, Outcome> {
   const chosen = compiler ?? process.env.CXX;
   const candidates = chosen ? [chosen] : ["g++", "clang++", "c++"];
   for (const candidate of candidates) {
     // CXX may hold a command with arguments, such as `ccache g++`.
     const [command = "", ...first] = candidate.split(/\s+/);
-    const { found, status, output } = await run(command, [...first, ...args]);
+    const { found, status, output } = yield { command, args: [...first, ...args] };
     if (!found) continue;
     if (status === 0) return;
     const line = output.split("\n").find((text) => /error/i.test(text)) ?? output.trim().split("\n").at(-1);
@@ -144,8 +177,14 @@ async function compile(args: readonly string[], compiler: string | undefined): P
   );
 }
 
-function run(command: string, args: readonly string[]) {
-  return new Promise<{ found: boolean; status: number | null; output: string }>((resolve) => {
+function runSync({ command, args }: Command): Outcome {
+  const { error, status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8", maxBuffer: 64e6 });
+  const { code, message = "" } = (error ?? {}) as NodeJS.ErrnoException;
+  return { found: code !== "ENOENT", status, output: `${stdout ?? ""}${stderr ?? ""}${message}` };
+}
+
+function run({ command, args }: Command): Promise<Outcome> {
+  return new Promise((resolve) => {
     let output = "";
     const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
     child.stdout.on("data", (chunk) => {

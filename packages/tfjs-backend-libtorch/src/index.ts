@@ -1,23 +1,17 @@
 /**
- * A TensorFlow.js backend whose kernels are PyTorch's ATen operators.
+ * The TensorFlow.js backend `libtorch`: importing this entry registers it and makes it the current one, as `tfjs-node` does.
+ * When the import is over, every operation of TensorFlow.js runs on PyTorch's ATen operators.
  *
- * Importing this entry does nothing by itself: `findTorch` finds a PyTorch, `buildAddon` compiles the addon for it once,
- * `loadLibtorch` loads it and registers the backend. The entry `./register` does all three for what is there already.
+ * The PyTorch is that of `ESPALIER_TORCH` (a Python, a virtual environment, or the folder of a torch package), else of
+ * `python3`, else of `.venv` under the current folder. The addon is compiled at the first import, into
+ * `ESPALIER_ADDON_DIR`, else the user's cache folder. `ESPALIER_DEVICE` and `ESPALIER_THREADS` choose device and threads.
+ *
+ * The entry `./parts` has the steps one by one, and registers nothing by itself.
  *
  * @packageDocumentation
  */
-export {
-  AddonBuildError,
-  type BuildAddonOptions,
-  type BuiltAddon,
-  buildAddon,
-  findAddon,
-} from "./build-addon.js";
-export { findTorch, type Torch, TorchNotFoundError } from "./find-torch.js";
-export {
-  BACKEND_NAME,
-  type LibtorchInfo,
-  type LoadLibtorchOptions,
-  libtorchInfo,
-  loadLibtorch,
-} from "./load.js";
+import { registerLibtorch } from "./register.js";
+
+registerLibtorch();
+
+export { BACKEND_NAME, type LibtorchInfo, libtorchInfo } from "./load.js";

@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs";
-import { buildAddon, findAddon, findTorch, loadLibtorch, type Torch } from "../src/index.js";
+import { buildAddon, findAddon, findTorch, loadLibtorch, type Torch } from "../src/parts.js";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 

@@ -1,5 +1,5 @@
 import { EspalierError } from "@espalier/core";
-import { findAddon, libtorchInfo, loadLibtorch, type Torch } from "@espalier/tfjs-backend-libtorch";
+import { findAddon, libtorchInfo, loadLibtorch, type Torch } from "@espalier/tfjs-backend-libtorch/parts";
 import * as tf from "@tensorflow/tfjs";
 import type { Backend, Finding, LoadOptions } from "../backend.js";
 import { addonFolder } from "../folders.js";

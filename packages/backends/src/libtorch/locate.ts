@@ -1,6 +1,6 @@
 import { existsSync, statSync } from "node:fs";
 import path from "node:path";
-import { findTorch, type Torch, TorchNotFoundError } from "@espalier/tfjs-backend-libtorch";
+import { findTorch, type Torch, TorchNotFoundError } from "@espalier/tfjs-backend-libtorch/parts";
 import { projectFolder } from "../folders.js";
 import { sitePackages, venvPython } from "../python.js";
 import { torchOfPython, userPython } from "./python-torch.js";

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { AddonBuildError, buildAddon, findAddon, type Torch } from "@espalier/tfjs-backend-libtorch";
+import { AddonBuildError, buildAddon, findAddon, type Torch } from "@espalier/tfjs-backend-libtorch/parts";
 import type { Log } from "../backend.js";
 import { diskFull } from "../disk-space.js";
 import { addonFolder } from "../folders.js";
