@@ -2,7 +2,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** The version of Node-API that the addon is compiled against; every newer Node.js loads it. */
@@ -86,7 +86,7 @@ function plan({ torchRoot, torchVersion, cxx11Abi, outDir }: BuildAddonOptions):
   for (const part of [...sources, torchVersion, ...flags]) key.update(part).update("\0");
   const digest = key.digest("hex").slice(0, 16);
   const name = `libtorch-${torchVersion}-${process.platform}-${process.arch}-napi${NODE_API_VERSION}-${digest}.node`;
-  return { path: join(outDir, name), flags };
+  return { path: resolve(outDir, name), flags };
 }
 
 /**
