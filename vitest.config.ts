@@ -34,7 +34,12 @@ export default defineConfig({
         ...source,
         test: {
           name: "unit",
-          include: ["packages/*/src/**/*.test.ts", "plugins/*/src/**/*.test.ts", "docs/**/*.test.ts"],
+          include: [
+            "packages/*/src/**/*.test.ts",
+            "plugins/*/src/**/*.test.ts",
+            "docs/**/*.test.ts",
+            "benchmarks/*.test.mjs",
+          ],
           exclude: [...everywhere, "**/*.numerics.test.ts"],
           env: oneThread,
           pool: "forks" as const,
