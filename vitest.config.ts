@@ -2,7 +2,8 @@ import { defineConfig } from "vitest/config";
 
 /**
  * `unit` needs no engine beyond the one that a test names itself. `*.numerics.test.ts` run once per engine, each in
- * processes of its own: libtorch and TensorFlow are never loaded into the same process.
+ * processes of its own: libtorch and TensorFlow are never loaded into the same process. `*.webgpu.test.ts` need Dawn and
+ * a driver (`espalier setup webgpu`), and read asynchronously, as WebGPU alone of all engines demands.
  */
 const source = {
   resolve: { conditions: ["espalier-source"] },
@@ -40,7 +41,7 @@ export default defineConfig({
             "docs/**/*.test.ts",
             "benchmarks/*.test.mjs",
           ],
-          exclude: [...everywhere, "**/*.numerics.test.ts"],
+          exclude: [...everywhere, "**/*.numerics.test.ts", "**/*.webgpu.test.ts"],
           env: oneThread,
           pool: "forks" as const,
           testTimeout: 60_000,
@@ -50,6 +51,18 @@ export default defineConfig({
       numerics("libtorch"),
       numerics("tensorflow"),
       numerics("wasm"),
+      {
+        ...source,
+        test: {
+          name: "webgpu",
+          include: ["packages/*/src/**/*.webgpu.test.ts"],
+          exclude: everywhere,
+          env: { ...oneThread, ESPALIER_BACKEND: "webgpu" },
+          pool: "forks" as const,
+          testTimeout: 180_000,
+          hookTimeout: 120_000,
+        },
+      },
     ],
   },
 });

@@ -1,4 +1,4 @@
-// `npm test`: makes the clone runnable, sets up the native engines, then checks format, lint and types and runs every
+// `npm test`: makes the clone runnable, sets up the engines, then checks format, lint and types and runs every
 // test; the numerical ones once per engine. `npm test -- packages/core` passes its arguments to vitest and leaves the
 // other checks out. The last line is `N passed, N failed`, with `, N skipped` where something was.
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
@@ -11,6 +11,8 @@ const given = process.argv.slice(2);
 const count = { passed: 0, failed: 0, skipped: 0 };
 /** What failed, said once more at the end: a long log is read from there. */
 const failures = [];
+/** What was not run, and why. */
+const skipped = [];
 const say = (line) => console.log(line);
 
 function fail(name) {
@@ -46,28 +48,37 @@ async function tool(file, ...args) {
   throw Object.assign(new Error(output.trim()), { code: "ESPALIER_CHECK" });
 }
 
-/** Sets up both native engines. TensorFlow may be impossible here: then its tests are skipped, and why is said. */
+/** The engines that may be impossible here, and the vitest project whose tests then are skipped. */
+const OPTIONAL = { tensorflow: "numerics-tensorflow", webgpu: "webgpu" };
+
+/** Sets up the engines and gives the optional ones that work. Why one does not, and what gets it, is said. */
 async function setUpEngines() {
   const { setupBackend } = await import("../packages/backends/dist/index.js");
   await check("libtorch is set up", () => setupBackend("libtorch", say));
-  try {
-    await setupBackend("tensorflow", say);
-    count.passed++;
-    say("✓ tensorflow is set up");
-    return true;
-  } catch (error) {
-    say(`- tensorflow cannot be set up here, its tests are skipped: ${describe(error)}`);
-    return false;
+  const working = [];
+  for (const name of Object.keys(OPTIONAL)) {
+    try {
+      const { version, why } = await setupBackend(name, say);
+      count.passed++;
+      working.push(name);
+      say(`✓ ${name} is set up: ${version}, ${why}`);
+    } catch (error) {
+      // a project that is not run tells no number of tests: each counts as one
+      count.skipped++;
+      skipped.push(`${name} cannot be set up here, its tests are skipped: ${describe(error)}`);
+      say(`- ${skipped.at(-1)}`);
+    }
   }
+  return working;
 }
 
 /** Runs vitest, its output shown as it comes, and adds up what it counted. */
-async function runTests(hasTensorflow) {
+async function runTests(engines) {
   const projects = [
     "unit",
     "numerics-libtorch",
-    ...(hasTensorflow ? ["numerics-tensorflow"] : []),
     "numerics-wasm",
+    ...engines.map((engine) => OPTIONAL[engine]),
   ];
   mkdirSync(dirname(results), { recursive: true });
   rmSync(results, { force: true });
@@ -84,12 +95,12 @@ async function runTests(hasTensorflow) {
     { shown: true, env: process.stdout.isTTY ? process.env : { ...process.env, NO_COLOR: "1" } },
   );
   const before = count.failed;
-  addResults(hasTensorflow);
+  addResults();
   // an error outside of every test, or a run that was broken off
   if (code !== 0 && count.failed === before) fail("vitest ended with an error outside of every test");
 }
 
-function addResults(hasTensorflow) {
+function addResults() {
   let report;
   try {
     report = JSON.parse(readFileSync(results, "utf8"));
@@ -110,7 +121,6 @@ function addResults(hasTensorflow) {
     if (file.status === "failed" && !tests.some(({ status }) => status === "failed")) {
       fail(`${path}: ${file.message.split("\n")[0] || "see above"}`);
     }
-    if (!hasTensorflow && file.name.endsWith(".numerics.test.ts")) count.skipped += tests.length;
   }
 }
 
@@ -118,13 +128,13 @@ async function main() {
   const isReady = await check("npm packages are installed", () => preparePackages(say));
   if (!isReady) return;
   await check("TypeScript compiles", () => compile(say));
-  const hasTensorflow = await setUpEngines();
+  const engines = await setUpEngines();
   if (given.length === 0) {
     await check("format and lint", () => tool("@biomejs/biome/bin/biome", "check", "."));
     await check("types of the tests", () => tool("typescript/bin/tsc", "-p", "tsconfig.test.json"));
     await check("API documentation", () => tool("typedoc/bin/typedoc", "--emit", "none"));
   }
-  await runTests(hasTensorflow);
+  await runTests(engines);
 }
 
 try {
@@ -134,6 +144,7 @@ try {
   fail(error?.message ?? String(error));
 }
 if (count.failed > 0) process.exitCode = 1;
+for (const line of skipped) console.log(`- ${line}`);
 for (const name of failures) console.log(`✗ ${name}`);
-const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : "";
-console.log(`${count.passed} passed, ${count.failed} failed${skipped}`);
+const rest = count.skipped > 0 ? `, ${count.skipped} skipped` : "";
+console.log(`${count.passed} passed, ${count.failed} failed${rest}`);

@@ -50,6 +50,8 @@ export interface Backend {
   readonly native: boolean;
   /** Looks for what is needed, in milliseconds: reads files only, loads nothing. */
   find(): Promise<Finding>;
+  /** Why `auto` passes this backend over although it may be usable; null where it takes it. Without it, it does. */
+  whyNotAutomatic?(): Promise<string | null>;
   /**
    * Finds or installs what is missing and compiles the addon. Quick where nothing is missing.
    *

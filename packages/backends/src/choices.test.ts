@@ -8,14 +8,14 @@ import { resolveThreads } from "./threads.js";
 afterEach(() => vi.unstubAllEnvs());
 
 test("auto stands for all backends, the fastest first", () => {
-  expect(backendsNamed("auto").map(({ name }) => name)).toEqual(["libtorch", "tensorflow", "wasm"]);
+  expect(backendsNamed("auto").map(({ name }) => name)).toEqual(["libtorch", "tensorflow", "webgpu", "wasm"]);
   expect(backendsNamed("tensorflow").map(({ name }) => name)).toEqual(["tensorflow"]);
 });
 
 test("a wrong name is answered with the right ones", () => {
   expect(() => backendsNamed("libtroch")).toThrow(UsageError);
   expect(() => backendsNamed("libtroch")).toThrow(
-    'unknown backend "libtroch"; did you mean "libtorch"? One of: auto, libtorch, tensorflow, wasm',
+    'unknown backend "libtroch"; did you mean "libtorch"? One of: auto, libtorch, tensorflow, webgpu, wasm',
   );
 });
 

@@ -3,9 +3,10 @@ import type { Backend } from "./backend.js";
 import { libtorch } from "./libtorch/index.js";
 import { tensorflow } from "./tensorflow/index.js";
 import { wasm } from "./wasm/index.js";
+import { webgpu } from "./webgpu/index.js";
 
 /** Every backend, the best first: the order in which `auto` tries them. */
-export const BACKENDS: readonly Backend[] = [libtorch, tensorflow, wasm];
+export const BACKENDS: readonly Backend[] = [libtorch, tensorflow, webgpu, wasm];
 
 /** The names that `--backend` and `ESPALIER_BACKEND` take, `auto` first. */
 export const BACKEND_NAMES: readonly string[] = ["auto", ...BACKENDS.map((backend) => backend.name)];

@@ -40,7 +40,8 @@ test("wasm has no GPU, and auto says what each backend lacks", async () => {
   });
   const error = await loadBackend({ device: "cuda:0" }).catch((caught: unknown) => caught);
   expect(error).toMatchObject({ code: "ESPALIER_BACKENDS_NONE" });
-  for (const name of ["libtorch", "tensorflow", "wasm"]) expect(String(error)).toContain(`backend ${name}`);
+  for (const name of ["libtorch", "tensorflow", "webgpu", "wasm"])
+    expect(String(error)).toContain(`backend ${name}`);
 });
 
 test("auto ends with wasm, says so in a line and why, and it computes", async () => {

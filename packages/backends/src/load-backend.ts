@@ -59,6 +59,11 @@ async function load(request: BackendRequest): Promise<LoadedBackend> {
   const log = request.log ?? (() => undefined);
   const passedOver: string[] = [];
   for (const backend of candidates) {
+    const reason = name === "auto" ? ((await backend.whyNotAutomatic?.()) ?? null) : null;
+    if (reason !== null) {
+      passedOver.push(`backend ${backend.name} is left out: ${reason}`);
+      continue;
+    }
     try {
       return await loadOne(backend, { device, threads, log }, passedOver, name === "auto");
     } catch (error) {

@@ -11,6 +11,13 @@ const SYSTEM_PACKAGES = {
     apk: "python3",
     zypper: "python3",
   },
+  vulkan: {
+    "apt-get": "libvulkan1 chromium-common",
+    dnf: "vulkan-loader mesa-vulkan-drivers",
+    pacman: "vulkan-icd-loader vulkan-swrast",
+    apk: "vulkan-loader mesa-vulkan-swrast",
+    zypper: "libvulkan1 libvulkan_lvp",
+  },
   venv: { "apt-get": "python3-venv", dnf: "python3", pacman: "python", apk: "python3", zypper: "python3" },
 } as const;
 

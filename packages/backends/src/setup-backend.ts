@@ -36,6 +36,7 @@ export async function setupBackend(
   const requested = requestedBackend(name);
   const failures: SetupFailure[] = [];
   for (const backend of backendsNamed(requested)) {
+    if (requested === "auto" && ((await backend.whyNotAutomatic?.()) ?? null) !== null) continue;
     try {
       const finding = await setupOne(backend, log);
       return { name: backend.name, version: finding.version, why: finding.why, failures };

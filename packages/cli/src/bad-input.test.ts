@@ -85,7 +85,7 @@ describe("bad input to run", () => {
     [
       "an unknown backend",
       ["tiny.yaml", "--backend", "libtroch"],
-      ['did you mean "libtorch"', "auto, libtorch, tensorflow, wasm"],
+      ['did you mean "libtorch"', "auto, libtorch, tensorflow, webgpu, wasm"],
     ],
     [
       "a tracking address that is no server's",

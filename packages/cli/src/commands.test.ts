@@ -260,7 +260,7 @@ describe("espalier doctor", () => {
     }>(...["doctor", "--backend", "wasm"]);
     expect(result).toMatchObject({ backend: "wasm", device: "cpu", threads: expect.any(Number) });
     expect(result.backends.map(({ name }) => name)).toEqual(
-      expect.arrayContaining(["libtorch", "tensorflow", "wasm"]),
+      expect.arrayContaining(["libtorch", "tensorflow", "webgpu", "wasm"]),
     );
     for (const { why } of result.backends) expect(why).not.toBe("");
   });

@@ -10,7 +10,7 @@ export interface EngineOptions {
 /** Adds `--backend`, `--device` and `--threads`. */
 export function addEngineOptions(command: Command): Command {
   return command
-    .option("--backend <name>", "auto, libtorch, tensorflow or wasm (also ESPALIER_BACKEND)")
+    .option("--backend <name>", "auto, libtorch, tensorflow, webgpu or wasm (also ESPALIER_BACKEND)")
     .option("--device <device>", "auto, cpu or cuda:0")
     .option("--threads <number>", "threads of one operator, or auto", threads);
 }

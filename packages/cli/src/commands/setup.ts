@@ -9,7 +9,7 @@ export function addSetup(program: Command): void {
     .description(
       "Finds or installs a backend's library, compiles its addon and tries it once. Without a name the best one that works; quick where all is there already.",
     )
-    .argument("[backend]", "auto, libtorch, tensorflow or wasm", "auto")
+    .argument("[backend]", "auto, libtorch, tensorflow, webgpu or wasm", "auto")
     .addHelpText("after", "\nExample:\n  $ espalier setup tensorflow")
     .action(async (name: string) => {
       const terminal = openTerminal({});
