@@ -5,9 +5,6 @@
 #define AT_PER_OPERATOR_HEADERS
 #include "attention.h"
 
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
-#include <ATen/ops/stack.h>
 #include <torch/library.h>
 
 namespace espalier {
@@ -57,12 +54,7 @@ Attended attend(const at::Tensor& packed, const std::optional<at::Tensor>& mask,
                 bool causal, double scale, double dropout, int64_t seed) {
   const AttentionCall call = checked(packed, mask, heads, sequence, causal, scale, dropout, seed);
   const at::Tensor rows = packed.contiguous();
-  if (dropout > 0 || (causal && call.mask.defined())) return composedAttention(rows, call);
-  const auto [q, k, v] = splitHeads(rows, call);
-  const std::optional<at::Tensor> added =
-      call.mask.defined() ? std::make_optional(call.mask.to(packed.scalar_type())) : std::nullopt;
-  auto [y, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, added, scale);
-  return {rowsOf(y, call), logsumexp, at::Tensor(), at::Tensor()};
+  return packed.is_cpu() ? blockedAttention(rows, call) : cudaAttention(rows, call);
 }
 
 at::Tensor attendBackward(const at::Tensor& dy, const at::Tensor& packed, const at::Tensor& y,
@@ -72,18 +64,14 @@ at::Tensor attendBackward(const at::Tensor& dy, const at::Tensor& packed, const 
   const AttentionCall call = checked(packed, mask, heads, sequence, causal, scale, dropout, seed);
   checkRows("dy", dy, call);
   checkRows("y", y, call);
-  TORCH_CHECK(logsumexp.sizes() == at::IntArrayRef({call.batch, call.heads, call.sequence}), "logsumexp must be [",
-              call.batch, ", ", call.heads, ", ", call.sequence, "], got ", logsumexp.sizes());
   const at::Tensor rows = packed.contiguous();
   const at::Tensor gradient = dy.to(packed.scalar_type()).contiguous();
-  const AttentionState state{y, logsumexp, philoxSeed.value_or(at::Tensor()), philoxOffset.value_or(at::Tensor())};
-  if (dropout > 0 || (causal && call.mask.defined())) return composedAttentionBackward(gradient, rows, state, call);
-  const auto [q, k, v] = splitHeads(rows, call);
-  const std::optional<at::Tensor> added =
-      call.mask.defined() ? std::make_optional(call.mask.to(packed.scalar_type())) : std::nullopt;
-  const auto [dq, dk, dv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-      headsOf(gradient, call), q, k, v, headsOf(y, call), logsumexp, 0.0, causal, added, scale);
-  return at::stack({dq, dk, dv}, 0).permute({1, 3, 0, 2, 4}).reshape(packed.sizes());
+  const AttentionState state{y.to(packed.scalar_type()).contiguous(), logsumexp.contiguous(),
+                             philoxSeed.value_or(at::Tensor()), philoxOffset.value_or(at::Tensor())};
+  if (!packed.is_cpu()) return cudaAttentionBackward(gradient, rows, state, call);
+  TORCH_CHECK(logsumexp.sizes() == at::IntArrayRef({call.batch, call.heads, call.sequence}), "logsumexp must be [",
+              call.batch, ", ", call.heads, ", ", call.sequence, "], got ", logsumexp.sizes());
+  return blockedAttentionBackward(gradient, rows, state, call);
 }
 
 }  // namespace
@@ -100,6 +88,11 @@ TORCH_LIBRARY_FRAGMENT(espalier, library) {
 }
 
 TORCH_LIBRARY_IMPL(espalier, CPU, library) {
+  library.impl("packed_attention", espalier::attend);
+  library.impl("packed_attention_backward", espalier::attendBackward);
+}
+
+TORCH_LIBRARY_IMPL(espalier, CUDA, library) {
   library.impl("packed_attention", espalier::attend);
   library.impl("packed_attention_backward", espalier::attendBackward);
 }

@@ -41,6 +41,16 @@ Attended composedAttention(const at::Tensor& packed, const AttentionCall& call);
 at::Tensor composedAttentionBackward(const at::Tensor& dy, const at::Tensor& packed, const AttentionState& state,
                                      const AttentionCall& call);
 
+/// On a CPU, by loops of our own.
+Attended blockedAttention(const at::Tensor& packed, const AttentionCall& call);
+at::Tensor blockedAttentionBackward(const at::Tensor& dy, const at::Tensor& packed, const AttentionState& state,
+                                    const AttentionCall& call);
+
+/// On CUDA, by ATen's kernels.
+Attended cudaAttention(const at::Tensor& packed, const AttentionCall& call);
+at::Tensor cudaAttentionBackward(const at::Tensor& dy, const at::Tensor& packed, const AttentionState& saved,
+                                 const AttentionCall& call);
+
 /// Query, key and value of a packed tensor as views [batch, heads, sequence, channels].
 std::tuple<at::Tensor, at::Tensor, at::Tensor> splitHeads(const at::Tensor& packed, const AttentionCall& call);
 
