@@ -2,6 +2,7 @@ export type { AdamWHyperparameters } from "./adamw.js";
 export { adamW } from "./adamw.js";
 export type { AttentionOptions } from "./attention.js";
 export { attention, packedAttention, paddingMask } from "./attention.js";
+export { backpropagate } from "./backpropagation.js";
 export { dropout } from "./dropout.js";
 export { addPositions, addRow, embedding, gatherRows } from "./embedding.js";
 export type { GeluApproximation } from "./gelu.js";

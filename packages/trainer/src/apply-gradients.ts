@@ -1,18 +1,7 @@
 import type { Optimizer, ParameterUpdate, TrainingParameters } from "@espalier/core";
 import { clipByGlobalNorm, globalNorm } from "@espalier/ops";
 import * as tf from "@tensorflow/tfjs";
-
-/** Gradients by parameter name. */
-export type Gradients = Map<string, tf.Tensor>;
-
-/** Adds gradients by name to sums: takes over those that are new, and frees what it has summed. */
-export function addGradients(sums: Gradients, gradients: Gradients): void {
-  for (const [name, gradient] of gradients) {
-    const sum = sums.get(name);
-    sums.set(name, sum === undefined ? gradient : tf.add(sum, gradient));
-    if (sum !== undefined) tf.dispose([sum, gradient]);
-  }
-}
+import type { Gradients } from "./micro-step.js";
 
 /**
  * Clips by the global norm and updates what got a gradient, and nothing else: no decay, no moment and no count moves

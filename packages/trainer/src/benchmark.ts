@@ -12,9 +12,9 @@ import type {
 } from "@espalier/core";
 import { applyGrowthMap, disposeParameters, initializeParameters, weightsOf } from "@espalier/growth";
 import * as tf from "@tensorflow/tfjs";
-import { addGradients, applyGradients, type Gradients } from "./apply-gradients.js";
+import { applyGradients } from "./apply-gradients.js";
 import { configAt } from "./growth-plan.js";
-import { differentiate, disposeBatch, toDevice, trainedParameters } from "./micro-step.js";
+import { differentiate, disposeBatch, type Gradients, toDevice, trainedParameters } from "./micro-step.js";
 import { decayOf } from "./parameters.js";
 import { checkPrecision } from "./precision.js";
 import { engineProfiler } from "./profile/engine-profiler.js";
@@ -166,7 +166,7 @@ export async function benchmarkStep(setup: BenchmarkSetup): Promise<BenchmarkRes
     for (const [micro, prepared] of batches.entries()) {
       phase("batch");
       const batch = toDevice(prepared);
-      const { loss, gradients } = differentiate({
+      const loss = differentiate({
         family: watched,
         config,
         weights: weightsOf(parameters),
@@ -176,9 +176,9 @@ export async function benchmarkStep(setup: BenchmarkSetup): Promise<BenchmarkRes
         dropout: random.fork("dropout").fork(step).fork(micro),
         compute: setup,
         scale: 1 / gradientAccumulation,
+        sums,
       });
       disposeBatch(batch);
-      addGradients(sums, gradients);
       losses.push(loss);
     }
     phase("optimizer");

@@ -10,7 +10,7 @@ import type {
   StepDepth,
   StepLoad,
 } from "@espalier/core";
-import { softmaxCrossEntropy } from "@espalier/ops";
+import { backpropagate, softmaxCrossEntropy } from "@espalier/ops";
 import * as tf from "@tensorflow/tfjs";
 
 /** A micro-batch on the device. Dispose it. */
@@ -53,14 +53,18 @@ export function trainedParameters(
   return layout.filter(isTrained).map((place) => place.name);
 }
 
+/** Gradients by parameter name. */
+export type Gradients = Map<string, tf.Tensor>;
+
 /**
- * Forward and backward of one micro-batch. A layer that the map uses several times gets the sum of its gradients.
+ * Forward and backward of one micro-batch. Its gradients are added to the sums: those of a layer that the map uses
+ * several times, and those of the micro-steps before.
  *
  * @param weights at least every parameter that is used
  * @param trained names of those to differentiate by
  * @param scale the gradients' factor: 1 / micro-steps of the optimizer step, so that they add up to a mean
- * @returns the mean loss over the counted positions (scalar, unscaled), and a gradient for each trained parameter that
- * the loss depends on; all owned by the caller
+ * @param sums owned by the caller; a parameter that the loss does not depend on gets no entry
+ * @returns the mean loss over the counted positions (scalar, unscaled), owned by the caller
  */
 export function differentiate(options: {
   readonly family: ModelFamily;
@@ -72,29 +76,23 @@ export function differentiate(options: {
   readonly dropout: RandomStream | null;
   readonly compute: ComputeOptions;
   readonly scale: number;
-}): { readonly loss: tf.Scalar; readonly gradients: Map<string, tf.Tensor> } {
-  const { family, config, weights, trained, batch, layerMap, dropout, compute, scale } = options;
+  readonly sums: Gradients;
+}): tf.Scalar {
+  const { family, config, weights, trained, batch, layerMap, dropout, compute, scale, sums } = options;
   const scaleTensor = tf.scalar(scale);
-  const { value, grads } = tf.engine().gradients(
-    () => {
-      const logits = family.forward(weights, config, batch, { ...compute, layerMap, dropout });
-      return softmaxCrossEntropy(logits, batch.labels);
-    },
-    trained.map((name) => weights.get(name)!),
-    scaleTensor,
-    true,
-  );
-  scaleTensor.dispose();
-  const gradients = new Map<string, tf.Tensor>();
-  const seen = new Set<tf.Tensor>();
-  // A parameter that the loss does not depend on has no gradient: its place in the list is then empty. Two parameters
-  // that are added to each other may have one and the same, but each is to be owned by itself.
-  for (const [index, gradient] of (grads as (tf.Tensor | null | undefined)[]).entries()) {
-    if (!gradient) continue;
-    gradients.set(trained[index]!, seen.has(gradient) ? gradient.clone() : gradient);
-    seen.add(gradient);
+  try {
+    return backpropagate(
+      () => {
+        const logits = family.forward(weights, config, batch, { ...compute, layerMap, dropout });
+        return softmaxCrossEntropy(logits, batch.labels);
+      },
+      new Map(trained.map((name) => [name, weights.get(name)!])),
+      scaleTensor,
+      sums,
+    );
+  } finally {
+    scaleTensor.dispose();
   }
-  return { loss: value as tf.Scalar, gradients };
 }
 
 /**

@@ -4,7 +4,14 @@ import { globalNorm } from "@espalier/ops";
 import * as tf from "@tensorflow/tfjs";
 import { adamWOptimizer } from "./adamw-optimizer.js";
 import { applyGradients } from "./apply-gradients.js";
-import { type DeviceBatch, differentiate, disposeBatch, toDevice, trainedParameters } from "./micro-step.js";
+import {
+  type DeviceBatch,
+  differentiate,
+  disposeBatch,
+  type Gradients,
+  toDevice,
+  trainedParameters,
+} from "./micro-step.js";
 import { decayOf } from "./parameters.js";
 import { countedLabels, type ProbeBatch } from "./probe-batch.js";
 
@@ -90,7 +97,8 @@ async function trainOn(
 function backward({ family, config, parameters, layerMap }: ProbeModel, batch: DeviceBatch) {
   const trained = trainedParameters(family.layout(config.depth), layerMap, "all");
   const weights = weightsOf(parameters);
-  return differentiate({
+  const gradients: Gradients = new Map();
+  const loss = differentiate({
     family,
     config,
     weights,
@@ -100,7 +108,10 @@ function backward({ family, config, parameters, layerMap }: ProbeModel, batch: D
     dropout: null,
     compute: {},
     scale: 1,
+    sums: gradients,
   });
+  const inOrder = trained.filter((name) => gradients.has(name));
+  return { loss, gradients: new Map(inOrder.map((name) => [name, gradients.get(name)!])) };
 }
 
 async function allLogits(model: ProbeModel, batch: DeviceBatch): Promise<number[][][]> {

@@ -12,12 +12,19 @@ import {
 import { disposeParameters, weightsOf } from "@espalier/growth";
 import type { StepMetrics } from "@espalier/tracking";
 import type * as tf from "@tensorflow/tfjs";
-import { addGradients, applyGradients, type Gradients } from "./apply-gradients.js";
+import { applyGradients } from "./apply-gradients.js";
 import { begin } from "./beginning.js";
 import { checkSetup, learningRatePoint, progressOf, spent } from "./budget.js";
 import { evaluate } from "./evaluation.js";
 import { grow } from "./growth-step.js";
-import { differentiate, disposeBatch, flopsOfStep, toDevice, trainedParameters } from "./micro-step.js";
+import {
+  differentiate,
+  disposeBatch,
+  flopsOfStep,
+  type Gradients,
+  toDevice,
+  trainedParameters,
+} from "./micro-step.js";
 import { decayOf, momentsToWrite, weightsToWrite } from "./parameters.js";
 import { PendingMetrics } from "./pending-metrics.js";
 import { TrainingClock } from "./training-clock.js";
@@ -107,7 +114,7 @@ export async function train(setup: TrainingSetup): Promise<TrainingResult> {
           random.fork("masking").fork(index),
         );
         const batch = toDevice(prepared);
-        const step = differentiate({
+        const loss = differentiate({
           family,
           config: state.config,
           weights,
@@ -117,10 +124,10 @@ export async function train(setup: TrainingSetup): Promise<TrainingResult> {
           dropout: random.fork("dropout").fork(index),
           compute,
           scale: 1 / gradientAccumulation,
+          sums: gradients,
         });
         disposeBatch(batch);
-        addGradients(gradients, step.gradients);
-        losses.push(step.loss);
+        losses.push(loss);
         depths.push(layerMap.length);
 
         const load = {

@@ -6,6 +6,7 @@ import { convolutionKernels } from "./convolution.js";
 import { countingKernels } from "./counting.js";
 import { creationKernels } from "./creation.js";
 import { dilationKernels } from "./dilation.js";
+import { accumulateKernels } from "./fused/accumulate.js";
 import { attentionKernels } from "./fused/attention.js";
 import { crossEntropyKernels } from "./fused/cross-entropy.js";
 import { dropoutKernels } from "./fused/dropout.js";
@@ -62,4 +63,5 @@ export const kernels: readonly Kernel[] = [
   ...embeddingKernels,
   ...optimizerKernels,
   ...dropoutKernels,
+  ...accumulateKernels,
 ];
