@@ -2,6 +2,7 @@ import * as tf from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { valuesOf } from "../../../test/float64.js";
 import { runKernels, useLibtorch } from "../../../test/libtorch.js";
+import type { NativeTensor } from "../../addon.js";
 import { aten } from "../../aten.js";
 import type { LibtorchBackend } from "../../backend.js";
 
@@ -30,7 +31,7 @@ describe("EspalierAccumulate", () => {
     const backend = tf.backend() as LibtorchBackend;
     const ones = tf.ones([3]);
     const { tensor } = backend.stored(ones.dataId);
-    const half = backend.call(aten("to.dtype"), [tensor, "bfloat16"]) as number;
+    const half = backend.call(aten("to.dtype"), [tensor, "bfloat16"]) as NativeTensor;
     const sum = tf.engine().makeTensorFromTensorInfo(backend.adopt(half, "float32"), backend);
     const term = tf.fill([3], 2 ** -12);
     runKernels("EspalierAccumulate", { sum, term }, {});
