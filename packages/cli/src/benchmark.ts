@@ -109,6 +109,7 @@ export async function benchmark(experiment: Experiment, request: BenchmarkReques
     sequenceLength: data.sequenceLength,
     gradientAccumulation: training.gradientAccumulation,
     precision: training.precision,
+    recompute: training.recompute,
     gradientClipNorm: training.gradientClipNorm === "none" ? null : training.gradientClipNorm,
     random,
     warmup: request.warmup,

@@ -70,6 +70,11 @@ export type Precision = "fp32" | "bf16";
 export interface ComputeOptions {
   /** Default: `fp32`. */
   readonly precision?: Precision;
+  /**
+   * Whether each layer keeps only its input, and runs its forward pass again in the backward pass. Changes memory and
+   * time, and no number. Default: false.
+   */
+  readonly recompute?: boolean;
 }
 
 /** How one forward pass runs. */
@@ -96,7 +101,7 @@ export interface StepLoad {
 export interface StepCost {
   /** Matrix products at 2·m·n·k. */
   readonly forwardFlops: number;
-  /** Forward and backward: 3 × forward. */
+  /** Forward and backward: 3 × forward. What a recomputing layer runs a second time is not counted. */
   readonly trainingFlops: number;
 }
 

@@ -86,9 +86,18 @@ export function resolvedDefinition(experiment: Experiment): JsonObject {
   });
 }
 
-// What a resumed run may change: nothing of it reaches the parameters. Engine, device and threads are the machine's
+// What a resumed run may change: nothing of it reaches the parameters; recomputed layers give the same bits. Engine, device and threads are the machine's
 // business; a change of theirs is told, since the losses are then the same only up to rounding.
-const changeable = ["tracking", "checkpoints", "backend", "device", "threads", "plugins", "growth.preset"];
+const changeable = [
+  "tracking",
+  "checkpoints",
+  "backend",
+  "device",
+  "threads",
+  "plugins",
+  "growth.preset",
+  "training.recompute",
+];
 
 /** The part of a resolved definition that decides the result. */
 function binding(definition: JsonObject): Map<string, string> {

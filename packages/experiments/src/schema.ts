@@ -96,6 +96,12 @@ const training = z.strictObject({
     .describe(
       "What linear layers and attention compute in; weights, moments, layer norm and softmax statistics are float32 either way. bf16 takes the libtorch engine.",
     ),
+  recompute: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Each layer keeps only its input and runs its forward pass again in the backward pass: less memory for long sequences, about a third more time, the same losses to the bit. The second run is not counted in FLOPs.",
+    ),
   optimizer: strategyReference.default("adamw"),
   schedule: strategyReference.default("cosine").describe("Learning-rate schedule."),
   gradientClipNorm: z

@@ -60,6 +60,14 @@ describe("cost in closed form", () => {
     const saved = 12 * 32 * 128 * 2 * (4 * 768 + 2 * 3072) + 12 * 32 * 128 * 2 * 12 * 128;
     expect(full.activations - half.activations).toBe(saved - 2 * elements);
   });
+
+  it("needs one layer's activations, and every layer's input, with recomputation", () => {
+    const deep = { batchSize: 32, sequenceLength: 128, executedLayers: 12, countedPositions: 614 };
+    const activations = (executedLayers: number, recompute: boolean) =>
+      bert.memory(bertBase, { ...deep, executedLayers }, { recompute }).activations;
+    const input = 4 * 32 * 128 * 768;
+    expect(activations(12, true)).toBe(activations(1, false) + 12 * input);
+  });
 });
 
 // Values that LiGO's published counter gives.

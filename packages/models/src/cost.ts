@@ -48,14 +48,14 @@ const bf16 = 2;
  * saves: per layer eight `[batch · seq, hidden]` and two `[batch · seq, intermediate]`, with dropout also the masks (a
  * byte an element) and the attention probabilities, which fused attention does not keep. In bf16 the residual stream
  * (four of the eight) stays float32, what goes in and out of linear layers and attention takes half, and the weights
- * have a copy in bf16.
+ * have a copy in bf16. With recomputation each layer keeps its input, and one at a time all of the above.
  */
 export function memoryCost(
   specs: readonly ParameterSpec[],
   config: ModelConfig,
   load: StepLoad,
   head: HeadKind,
-  { precision = "fp32" }: ComputeOptions = {},
+  { precision = "fp32", recompute = false }: ComputeOptions = {},
 ): MemoryCost {
   const elements = specs.reduce((sum, { shape }) => sum + shape.reduce((size, axis) => size * axis, 1), 0);
   const { hiddenSize, intermediateSize, vocabSize } = config;
@@ -71,10 +71,13 @@ export function memoryCost(
   const embeddings = float * 2 * positions * hiddenSize;
   const logits = float * load.countedPositions * (2 * vocabSize + (head.headTransform ? 3 : 1) * hiddenSize);
   const copies = precision === "bf16" ? bf16 * elements : 0;
+  const layers = recompute
+    ? load.executedLayers * float * positions * hiddenSize + layer
+    : load.executedLayers * layer;
   return {
     parameters: float * elements,
     gradients: float * elements,
     optimizer: float * (2 * elements + specs.length),
-    activations: load.executedLayers * layer + embeddings + logits + copies,
+    activations: layers + embeddings + logits + copies,
   };
 }

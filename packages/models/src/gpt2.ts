@@ -24,6 +24,7 @@ import { memoryCost, stepCost } from "./cost.js";
 import { dropoutPlaces, embeddingsLayer } from "./dropout-places.js";
 import { gpt2FromHuggingFace, gpt2ToHuggingFace } from "./gpt2-config.js";
 import { checkInput, flatIds } from "./input.js";
+import { layerRunner } from "./layer-runner.js";
 import { layoutOf, type ParameterTable, specsOf } from "./parameter-table.js";
 import { weightsOf } from "./weights.js";
 
@@ -82,7 +83,12 @@ function forward(
     return dropout(hidden, drop.rate, drop.seed);
   }
 
-  function layer(hidden: tf.Tensor2D, uniqueLayer: number, executedLayer: number): tf.Tensor2D {
+  function layer(
+    hidden: tf.Tensor2D,
+    mask: tf.Tensor4D | null,
+    uniqueLayer: number,
+    executedLayer: number,
+  ): tf.Tensor2D {
     const weights = all.under(table.layerPrefix(uniqueLayer));
     const project = (x: tf.Tensor2D, name: string) =>
       linear(x, weights.matrix(`${name}.weight`), weights.vector(`${name}.bias`), "in_out");
@@ -120,13 +126,14 @@ function forward(
     return linear(normal, tokens, null, "out_in");
   }
 
+  const runLayer = layerRunner(layer, table, parameters, options);
   const mask = input.attentionMask === null ? null : paddingMask(input.attentionMask);
   try {
     return tf.tidy(() => {
       let hidden = tf.tidy(embed);
       for (const [executedLayer, uniqueLayer] of options.layerMap.entries()) {
         const before = hidden;
-        hidden = tf.tidy(() => layer(before, uniqueLayer, executedLayer));
+        hidden = tf.tidy(() => runLayer(before, mask, uniqueLayer, executedLayer));
         before.dispose();
       }
       return head(hidden);

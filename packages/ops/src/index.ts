@@ -13,5 +13,6 @@ export { layerNorm } from "./layer-norm.js";
 export type { WeightLayout } from "./linear.js";
 export { linear } from "./linear.js";
 export { supportsPrecision } from "./precision.js";
+export { recomputed } from "./recomputation.js";
 export { addResidual } from "./residual.js";
 export { softmaxCrossEntropy } from "./softmax-cross-entropy.js";

@@ -48,7 +48,10 @@ export async function train(setup: TrainingSetup): Promise<TrainingResult> {
   const { family, strategies, data, budget, random, batchSize, gradientAccumulation, journal } = setup;
   const { schedule, sampler, sharing, objective, optimizer } = strategies;
   const { sequenceLength } = data;
-  const compute: ComputeOptions = { precision: setup.precision ?? "fp32" };
+  const compute: ComputeOptions = {
+    precision: setup.precision ?? "fp32",
+    recompute: setup.recompute ?? false,
+  };
   const target = shapeOf(setup.config);
 
   const { state, resumedFrom } = await begin(setup);

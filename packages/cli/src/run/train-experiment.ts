@@ -191,6 +191,7 @@ async function trainInFolder(run: Run, startFolder: string | undefined): Promise
       batchSize: training.batchSize,
       gradientAccumulation: training.gradientAccumulation,
       precision: training.precision,
+      recompute: training.recompute,
       gradientClipNorm: training.gradientClipNorm === "none" ? null : training.gradientClipNorm,
       evaluation: definition.evaluation,
       checkpoints: definition.checkpoints,
