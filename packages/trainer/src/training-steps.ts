@@ -12,7 +12,7 @@ import { weightsOf } from "@espalier/growth";
 import { softmaxCrossEntropy } from "@espalier/ops";
 import * as tf from "@tensorflow/tfjs";
 import { applyGradients } from "./apply-gradients.js";
-import { differentiate, disposeBatch, toDevice, trainedParameters } from "./micro-step.js";
+import { differentiate, disposeBatch, type Gradients, toDevice, trainedParameters } from "./micro-step.js";
 import { decayOf } from "./parameters.js";
 import { checkPrecision } from "./precision.js";
 
@@ -63,7 +63,8 @@ export function trainingSteps(model: TrainableModel): TrainingSteps {
     async step(prepared, layerMap, dropout) {
       const trained = trainedParameters(layout, layerMap, "all");
       const batch = toDevice(prepared);
-      const { loss, gradients } = differentiate({
+      const gradients: Gradients = new Map();
+      const loss = differentiate({
         family,
         config,
         weights: weightsOf(parameters),
@@ -73,6 +74,7 @@ export function trainingSteps(model: TrainableModel): TrainingSteps {
         dropout,
         compute,
         scale: 1,
+        sums: gradients,
       });
       disposeBatch(batch);
       const norm = applyGradients(gradients, {
