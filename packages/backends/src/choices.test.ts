@@ -15,7 +15,7 @@ test("auto stands for all backends, the fastest first", () => {
 test("a wrong name is answered with the right ones", () => {
   expect(() => backendsNamed("libtroch")).toThrow(UsageError);
   expect(() => backendsNamed("libtroch")).toThrow(
-    'unknown backend "libtroch"; did you mean "libtorch"? One of: auto, libtorch, tensorflow, webgpu, wasm',
+    'unknown backend "libtroch"; did you mean "libtorch"? One of: auto, libtorch, tensorflow, wasm, webgpu',
   );
 });
 

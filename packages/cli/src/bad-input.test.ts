@@ -85,7 +85,7 @@ describe("bad input to run", () => {
     [
       "an unknown backend",
       ["tiny.yaml", "--backend", "libtroch"],
-      ['did you mean "libtorch"', "auto, libtorch, tensorflow, webgpu, wasm"],
+      ['did you mean "libtorch"', "auto, libtorch, tensorflow, wasm, webgpu"],
     ],
     [
       "a tracking address that is no server's",
