@@ -157,6 +157,7 @@ await runMain(async () => {
       say: console.error,
     });
     warnOfOthers(result);
+    warnOfPrecision(result, report.cases[measured.key.replace("/bf16/", "/fp32/")]);
     const noted = { ...result, machine: describeMachine(threads, load), date: new Date().toISOString() };
     report.cases[measured.key] = noted;
     done.push(noted);
@@ -175,4 +176,10 @@ function warnOfOthers({ key, results }) {
       `  warning: ${key}, ${name}: others had up to ${(othersCores + stolenCores).toFixed(2)} cores in the ${countedWindows} windows that count (${disturbedWindows} were disturbed)`,
     );
   }
+}
+
+/** An engine that ignores the precision it is asked for gives float32's loss to the last digit. */
+function warnOfPrecision({ key, precision, results: [ours] }, inFloat32) {
+  if (precision !== "bf16" || ours.loss !== inFloat32?.results[0].loss) return;
+  console.error(`  warning: ${key}: our loss is float32's to the last digit; nothing was computed in bf16`);
 }
