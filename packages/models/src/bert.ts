@@ -8,16 +8,18 @@ import {
 } from "@espalier/core";
 import {
   addPositions,
-  addResidual,
   addRow,
-  attention,
   dropout,
   embedding,
+  feedForward,
   gatherRows,
   gelu,
   layerNorm,
   linear,
+  packedAttention,
   paddingMask,
+  residualLinearNorm,
+  stackedLinear,
 } from "@espalier/ops";
 import * as tf from "@tensorflow/tfjs";
 import { bertFromHuggingFace, bertToHuggingFace } from "./bert-config.js";
@@ -80,6 +82,7 @@ function forward(
   checkLayerMap(options.layerMap, config.depth);
   const sequenceLength = input.inputIds.shape[1];
   const epsilon = config.layerNormEpsilon;
+  const precision = options.precision ?? "fp32";
   const dropAt = dropoutPlaces(config, options.dropout);
   const all = weightsOf(parameters);
   const words = all.matrix("bert.embeddings.word_embeddings.weight");
@@ -101,36 +104,39 @@ function forward(
     executedLayer: number,
   ): tf.Tensor2D {
     const weights = all.under(table.layerPrefix(uniqueLayer));
-    const dense = (x: tf.Tensor2D, name: string) =>
-      linear(x, weights.matrix(`${name}.weight`), weights.vector(`${name}.bias`), "out_in");
-    const normalise = (x: tf.Tensor2D, name: string) =>
-      layerNorm(x, weights.vector(`${name}.weight`), weights.vector(`${name}.bias`), epsilon);
-
     const onProbabilities = dropAt(executedLayer, "attention-probabilities");
-    const attended = attention(
-      dense(hidden, "attention.self.query"),
-      dense(hidden, "attention.self.key"),
-      dense(hidden, "attention.self.value"),
-      {
-        sequenceLength,
-        heads: config.attentionHeads,
-        causal: false,
-        mask,
-        dropout: onProbabilities.rate > 0 ? onProbabilities : null,
-      },
+    const packed = stackedLinear(
+      hidden,
+      [
+        weights.linear("attention.self.query"),
+        weights.linear("attention.self.key"),
+        weights.linear("attention.self.value"),
+      ],
+      precision,
     );
-    const onAttention = dropAt(executedLayer, "attention-output");
-    const attentionOutput = dropout(
-      dense(attended, "attention.output.dense"),
-      onAttention.rate,
-      onAttention.seed,
+    const attended = packedAttention(packed, {
+      sequenceLength,
+      heads: config.attentionHeads,
+      causal: false,
+      mask,
+      dropout: onProbabilities.rate > 0 ? onProbabilities : null,
+    });
+    const middle = residualLinearNorm(
+      attended,
+      weights.linear("attention.output.dense"),
+      hidden,
+      dropAt(executedLayer, "attention-output"),
+      weights.norm("attention.output.LayerNorm", epsilon),
+      { weightLayout: "out_in", precision },
     );
-    const middle = normalise(addResidual(hidden, attentionOutput), "attention.output.LayerNorm");
-
-    const onFeedForward = dropAt(executedLayer, "feed-forward-output");
-    const activated = gelu(dense(middle, "intermediate.dense"), "none");
-    const output = dropout(dense(activated, "output.dense"), onFeedForward.rate, onFeedForward.seed);
-    return normalise(addResidual(middle, output), "output.LayerNorm");
+    return feedForward(
+      middle,
+      weights.linear("intermediate.dense"),
+      weights.linear("output.dense"),
+      weights.norm("output.LayerNorm", epsilon),
+      dropAt(executedLayer, "feed-forward-output"),
+      { weightLayout: "out_in", precision, activation: "none", norm: "after" },
+    );
   }
 
   // Only the positions that count go through the head: its decoder is the largest product of a small model.
@@ -144,6 +150,7 @@ function forward(
         weights.matrix("transform.dense.weight"),
         weights.vector("transform.dense.bias"),
         "out_in",
+        precision,
       ),
       "none",
     );
@@ -153,7 +160,7 @@ function forward(
       weights.vector("transform.LayerNorm.bias"),
       epsilon,
     );
-    return linear(normal, words, weights.vector("bias"), "out_in");
+    return linear(normal, words, weights.vector("bias"), "out_in", precision);
   }
 
   const runLayer = layerRunner(layer, table, parameters, options);

@@ -22,7 +22,10 @@ function productFlops(name: string, inputs: tf.NamedTensorMap, attributes: objec
     const columns = shape("b").at(transposeB ? -2 : -1)!;
     return 2 * batch * (transposeA ? inner * rows : rows * inner) * columns;
   }
-  if (name === "EspalierLinear") return 2 * shape("x")[0]! * inputs.weight!.size;
+  // The weights of a kernel's products, each of which takes as many rows as x has.
+  const matrices = Object.entries(inputs).filter(([input]) => input.startsWith("weight"));
+  if (matrices.length > 0)
+    return matrices.reduce((sum, [, weight]) => sum + 2 * shape("x")[0]! * weight.size, 0);
   if (name === "EspalierAttention") {
     const [batch, heads, sequence, channels] = shape("q") as [number, number, number, number];
     return 2 * 2 * batch * heads * sequence * sequence * channels;

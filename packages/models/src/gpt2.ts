@@ -8,15 +8,16 @@ import {
 } from "@espalier/core";
 import {
   addPositions,
-  addResidual,
   dropout,
   embedding,
+  feedForward,
   gatherRows,
-  gelu,
   layerNorm,
   linear,
+  normLinear,
   packedAttention,
   paddingMask,
+  residualLinear,
 } from "@espalier/ops";
 import * as tf from "@tensorflow/tfjs";
 import { checkConfig } from "./check.js";
@@ -69,6 +70,7 @@ function forward(
   checkLayerMap(options.layerMap, config.depth);
   const sequenceLength = input.inputIds.shape[1];
   const epsilon = config.layerNormEpsilon;
+  const precision = options.precision ?? "fp32";
   const dropAt = dropoutPlaces(config, options.dropout);
   const all = weightsOf(parameters);
   const tokens = all.matrix("transformer.wte.weight");
@@ -90,27 +92,31 @@ function forward(
     executedLayer: number,
   ): tf.Tensor2D {
     const weights = all.under(table.layerPrefix(uniqueLayer));
-    const project = (x: tf.Tensor2D, name: string) =>
-      linear(x, weights.matrix(`${name}.weight`), weights.vector(`${name}.bias`), "in_out");
-    const normalise = (x: tf.Tensor2D, name: string) =>
-      layerNorm(x, weights.vector(`${name}.weight`), weights.vector(`${name}.bias`), epsilon);
-
+    const part = { weightLayout: "in_out", precision } as const;
     const onProbabilities = dropAt(executedLayer, "attention-probabilities");
-    const attended = packedAttention(project(normalise(hidden, "ln_1"), "attn.c_attn"), {
+    const packed = normLinear(hidden, weights.norm("ln_1", epsilon), weights.linear("attn.c_attn"), part);
+    const attended = packedAttention(packed, {
       sequenceLength,
       heads: config.attentionHeads,
       causal: true,
       mask,
       dropout: onProbabilities.rate > 0 ? onProbabilities : null,
     });
-    const onAttention = dropAt(executedLayer, "attention-output");
-    const attentionOutput = dropout(project(attended, "attn.c_proj"), onAttention.rate, onAttention.seed);
-    const middle = addResidual(hidden, attentionOutput);
-
-    const onFeedForward = dropAt(executedLayer, "feed-forward-output");
-    const activated = gelu(project(normalise(middle, "ln_2"), "mlp.c_fc"), "tanh");
-    const output = dropout(project(activated, "mlp.c_proj"), onFeedForward.rate, onFeedForward.seed);
-    return addResidual(middle, output);
+    const middle = residualLinear(
+      attended,
+      weights.linear("attn.c_proj"),
+      hidden,
+      dropAt(executedLayer, "attention-output"),
+      part,
+    );
+    return feedForward(
+      middle,
+      weights.linear("mlp.c_fc"),
+      weights.linear("mlp.c_proj"),
+      weights.norm("ln_2", epsilon),
+      dropAt(executedLayer, "feed-forward-output"),
+      { ...part, activation: "tanh", norm: "before" },
+    );
   }
 
   // Only the positions that count go through the final layer norm and the head.
@@ -123,7 +129,7 @@ function forward(
       all.vector("transformer.ln_f.bias"),
       epsilon,
     );
-    return linear(normal, tokens, null, "out_in");
+    return linear(normal, tokens, null, "out_in", precision);
   }
 
   const runLayer = layerRunner(layer, table, parameters, options);

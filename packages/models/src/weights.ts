@@ -1,10 +1,15 @@
 import { EspalierError, type ParameterMap } from "@espalier/core";
+import type { LinearParameters, NormParameters } from "@espalier/ops";
 import type * as tf from "@tensorflow/tfjs";
 
 /** Parameters by name below a prefix, typed by rank. */
 export interface Weights {
   matrix(name: string): tf.Tensor2D;
   vector(name: string): tf.Tensor1D;
+  /** `<name>.weight` and `<name>.bias` of a linear layer. */
+  linear(name: string): LinearParameters;
+  /** The same of a layer normalisation. */
+  norm(name: string, epsilon: number): NormParameters;
   /** The same parameters below a longer prefix. */
   under(prefix: string): Weights;
 }
@@ -26,6 +31,15 @@ export function weightsOf(parameters: ParameterMap, prefix = ""): Weights {
     return found;
   };
   return {
+    linear: (name) => ({
+      weight: tensor(`${name}.weight`, 2) as tf.Tensor2D,
+      bias: tensor(`${name}.bias`, 1) as tf.Tensor1D,
+    }),
+    norm: (name, epsilon) => ({
+      gain: tensor(`${name}.weight`, 1) as tf.Tensor1D,
+      bias: tensor(`${name}.bias`, 1) as tf.Tensor1D,
+      epsilon,
+    }),
     matrix: (name) => tensor(name, 2) as tf.Tensor2D,
     vector: (name) => tensor(name, 1) as tf.Tensor1D,
     under: (more) => weightsOf(parameters, prefix + more),

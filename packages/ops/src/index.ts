@@ -10,8 +10,15 @@ export { gelu } from "./gelu.js";
 export { clipByGlobalNorm, globalNorm } from "./gradient-norm.js";
 export { withoutFusedKernels } from "./kernel.js";
 export { layerNorm } from "./layer-norm.js";
-export type { WeightLayout } from "./linear.js";
-export { linear } from "./linear.js";
+export type {
+  DropoutOptions,
+  FeedForwardOptions,
+  NormParameters,
+  PartOptions,
+} from "./layer-parts.js";
+export { feedForward, normLinear, residualLinear, residualLinearNorm } from "./layer-parts.js";
+export type { LinearParameters, WeightLayout } from "./linear.js";
+export { linear, stackedLinear } from "./linear.js";
 export { supportsPrecision } from "./precision.js";
 export { recomputed } from "./recomputation.js";
 export { addResidual } from "./residual.js";

@@ -15,7 +15,7 @@ export type AtenResult = NativeTensor | number | boolean | null | AtenResult[];
 export type NativeArray = Float32Array | Int32Array | Uint8Array;
 
 /** The dtypes that this backend creates tensors with. */
-export type NativeType = "float32" | "int32" | "int64" | "bool" | "complex64";
+export type NativeType = "float32" | "bfloat16" | "int32" | "int64" | "bool" | "complex64";
 
 /** The functions of `native/addon.cc`. Each throws an Error that names the operator. */
 export interface Addon {

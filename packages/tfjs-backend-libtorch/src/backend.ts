@@ -10,7 +10,7 @@ import {
 import type { Addon, AtenArgument, AtenResult, NativeTensor } from "./addon.js";
 import type { AtenOperator } from "./aten.js";
 import { aten } from "./aten.js";
-import { arrayFor, isStoredAs, nativeType, toNativeArray } from "./dtypes.js";
+import { arrayFor, BFLOAT16, FLOAT32, isStoredAs, nativeType, toNativeArray } from "./dtypes.js";
 import { Profiler } from "./profile/profiler.js";
 
 type BackendValues = backend_util.BackendValues;
@@ -20,6 +20,8 @@ type DataId = TensorInfo["dataId"];
 interface StoredData {
   tensor: NativeTensor | null;
   strings: Uint8Array[] | null;
+  /** A copy of `tensor` in bfloat16, row after row, once one was wanted. */
+  half: NativeTensor | null;
   /** The shape of `tensor`. A reshaped tensor shares the data id, so a caller's shape may be another one. */
   shape: readonly number[];
   dtype: DataType;
@@ -27,6 +29,8 @@ interface StoredData {
 }
 
 const toType = aten("to.dtype");
+/** ATen's number for "row after row, whatever the strides were". */
+const CONTIGUOUS_FORMAT = 0;
 
 /**
  * The TensorFlow.js backend `libtorch`: owns the tensors and calls ATen. Its kernels are in `kernels/`.
@@ -72,7 +76,7 @@ export class LibtorchBackend extends KernelBackend {
     }
     const dataId = {};
     this.live.add(owned);
-    this.data.set(dataId, { tensor: owned, strings: null, shape: described, dtype, refCount: 1 });
+    this.data.set(dataId, { tensor: owned, strings: null, half: null, shape: described, dtype, refCount: 1 });
     return { dataId, shape: described, dtype };
   }
 
@@ -107,6 +111,39 @@ export class LibtorchBackend extends KernelBackend {
     found.tensor = tensor;
   }
 
+  /** Whether a native tensor's elements are float32. */
+  isFloat32(tensor: NativeTensor): boolean {
+    return this.addon.describe(tensor).at(-1) === FLOAT32;
+  }
+
+  /**
+   * A tensor's values in bfloat16: itself if it is that already, else a copy that is made once and lives as long as the
+   * tensor's data. A weight is so cast once a step however often it is used.
+   */
+  half(dataId: DataId): NativeTensor {
+    const { tensor, half } = this.stored(dataId);
+    if (tensor === null) throw new Error("libtorch: string tensors are not supported");
+    if (half !== null) return half;
+    if (this.addon.describe(tensor).at(-1) === BFLOAT16) return tensor;
+    const copy = this.call(toType, [tensor, "bfloat16", false, true, CONTIGUOUS_FORMAT]) as NativeTensor;
+    this.keepHalf(dataId, copy);
+    return copy;
+  }
+
+  /** Keeps a copy in bfloat16 that a kernel made on its way, for `half`. */
+  keepHalf(dataId: DataId, copy: NativeTensor): void {
+    this.forgetHalf(dataId);
+    this.live.add(copy);
+    this.data.get(dataId).half = copy;
+  }
+
+  /** To be called when a tensor was changed in place: its copy in bfloat16 is outdated. */
+  forgetHalf(dataId: DataId): void {
+    const found = this.data.get(dataId);
+    if (found.half !== null) this.release(found.half);
+    found.half = null;
+  }
+
   override write(values: BackendValues, shape: number[], dtype: DataType): DataId {
     const dataId = {};
     this.move(dataId, values, shape, dtype, 1);
@@ -121,14 +158,21 @@ export class LibtorchBackend extends KernelBackend {
     refCount: number,
   ): void {
     if (dtype === "string") {
-      this.data.set(dataId, { tensor: null, strings: values as Uint8Array[], shape, dtype, refCount });
+      this.data.set(dataId, {
+        tensor: null,
+        strings: values as Uint8Array[],
+        half: null,
+        shape,
+        dtype,
+        refCount,
+      });
       return;
     }
     const type = nativeType(dtype);
     const array = toNativeArray(values as ArrayLike<number>, type);
     const tensor = this.addon.fromData(array, shape, type, this.device);
     this.live.add(tensor);
-    this.data.set(dataId, { tensor, strings: null, shape: [...shape], dtype, refCount });
+    this.data.set(dataId, { tensor, strings: null, half: null, shape: [...shape], dtype, refCount });
   }
 
   override readSync(dataId: DataId): BackendValues {
@@ -149,6 +193,7 @@ export class LibtorchBackend extends KernelBackend {
     found.refCount--;
     if (!force && found.refCount > 0) return false;
     if (found.tensor !== null) this.release(found.tensor);
+    if (found.half !== null) this.release(found.half);
     this.data.delete(dataId);
     return true;
   }

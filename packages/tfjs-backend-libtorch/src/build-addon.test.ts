@@ -90,6 +90,6 @@ describe("buildAddon", () => {
   it("takes a compiler with arguments, as in CXX", async () => {
     mkdirSync(options.outDir, { recursive: true });
     const { path } = await buildAddon({ ...options, compiler: `${compiler(writing)} --first` });
-    expect(readFileSync(path, "utf8")).toContain("start\n--first -O2");
+    expect(readFileSync(path, "utf8")).toContain("start\n--first -O3");
   });
 });

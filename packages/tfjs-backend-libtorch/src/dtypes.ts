@@ -3,11 +3,14 @@ import type { NativeArray, NativeType } from "./addon.js";
 
 /** ATen's numbers of the element types (`c10::ScalarType`), which are part of its stable interface. */
 const FLOAT16 = 5;
-const FLOAT32 = 6;
-const BFLOAT16 = 15;
+/** ATen's number of float32. */
+export const FLOAT32 = 6;
+/** ATen's number of bfloat16. */
+export const BFLOAT16 = 15;
 const STORED_AS: Readonly<Record<NativeType, readonly number[]>> = {
   // Half precision may live under float32: reading converts.
   float32: [FLOAT32, BFLOAT16, FLOAT16],
+  bfloat16: [BFLOAT16],
   int32: [3],
   int64: [4],
   bool: [11],

@@ -13,6 +13,7 @@ import { dropoutKernels } from "./fused/dropout.js";
 import { embeddingKernels } from "./fused/embedding.js";
 import { geluKernels } from "./fused/gelu.js";
 import { layerNormKernels } from "./fused/layer-norm.js";
+import { layerPartKernels } from "./fused/layer-parts.js";
 import { linearKernels } from "./fused/linear.js";
 import { optimizerKernels } from "./fused/optimizer.js";
 import { packedAttentionKernels } from "./fused/packed-attention.js";
@@ -55,6 +56,7 @@ export const kernels: readonly Kernel[] = [
   ...samplingKernels,
   ...resizingKernels,
   ...linearKernels,
+  ...layerPartKernels,
   ...layerNormKernels,
   ...geluKernels,
   ...attentionKernels,

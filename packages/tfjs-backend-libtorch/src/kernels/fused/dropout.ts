@@ -35,7 +35,7 @@ function combinedSeed(seed: number, offset: number): number {
 }
 
 /** The mask by ATen's generator, which is counter-based on a GPU: one of its own for each call, seeded anew. */
-function drawnMask(
+export function drawnMask(
   frame: Frame,
   like: NativeTensor,
   { rate, seed, offset }: DropoutAttributes,

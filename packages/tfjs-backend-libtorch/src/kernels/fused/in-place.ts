@@ -25,6 +25,7 @@ export function exclusive(frame: Frame, input: TensorInfo): NativeTensor {
     const own = frame.call(contiguousClone, tensor, CONTIGUOUS_FORMAT);
     backend.replace(input.dataId, frame.release(own));
   }
+  backend.forgetHalf(input.dataId);
   return frame.tensor(input);
 }
 

@@ -2,10 +2,12 @@ import * as tf from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
 import { describeAttention } from "../../../test/attention-cases.js";
 import { valuesOf } from "../../../test/float64.js";
+import { describeLayerParts } from "../../../test/layer-part-cases.js";
 import { runKernels } from "../../../test/libtorch.js";
 
 // The CPU under another name: what a GPU is given, run here.
 describeAttention("cpu:0");
+describeLayerParts("cpu:0");
 
 describe("EspalierDropout on cpu:0", () => {
   const masked = (seed: number, offset: number) =>

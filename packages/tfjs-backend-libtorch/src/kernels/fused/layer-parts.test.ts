@@ -1,0 +1,3 @@
+import { describeLayerParts } from "../../../test/layer-part-cases.js";
+
+describeLayerParts("cpu");
