@@ -30,6 +30,10 @@ function productFlops(name: string, inputs: tf.NamedTensorMap, attributes: objec
     const [batch, heads, sequence, channels] = shape("q") as [number, number, number, number];
     return 2 * 2 * batch * heads * sequence * sequence * channels;
   }
+  if (name === "EspalierPackedAttention") {
+    const [rows, packed] = shape("packed") as [number, number];
+    return (2 * 2 * rows * (attributes as { sequenceLength: number }).sequenceLength * packed) / 3;
+  }
   return 0;
 }
 

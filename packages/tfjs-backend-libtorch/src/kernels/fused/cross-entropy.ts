@@ -2,6 +2,7 @@ import type { TensorInfo } from "@tensorflow/tfjs";
 import type { NativeTensor } from "../../addon.js";
 import { aten } from "../../aten.js";
 import { type Kernel, kernel } from "../../kernel.js";
+import { float32 } from "./products.js";
 
 const operators = {
   logSoftmax: aten("_log_softmax"),
@@ -26,7 +27,8 @@ const NO_IGNORED_LABEL = -100;
 const crossEntropy = kernel<{ logits: TensorInfo; labels: TensorInfo }>(
   "EspalierSoftmaxCrossEntropy",
   (frame, { logits, labels }) => {
-    const logProbabilities = frame.call(operators.logSoftmax, frame.tensor(logits), 1, false);
+    // In float32 even if a product in bf16 made the logits.
+    const logProbabilities = frame.call(operators.logSoftmax, float32(frame, frame.tensor(logits)), 1, false);
     // ATen's mean over no rows is 0 / 0.
     if (logits.shape[0] === 0) {
       const none = frame.call(operators.full, [], 0, "float32", undefined, frame.backend.device);

@@ -2,6 +2,7 @@ import type { TensorInfo } from "@tensorflow/tfjs";
 import type { NativeTensor } from "../../addon.js";
 import { aten } from "../../aten.js";
 import { type Kernel, kernel } from "../../kernel.js";
+import { float32 } from "./products.js";
 
 const operators = {
   forward: aten("native_layer_norm"),
@@ -19,7 +20,7 @@ const layerNorm = kernel<{ x: TensorInfo; gain: TensorInfo; bias: TensorInfo }, 
   (frame, { x, gain, bias }, { epsilon }) => {
     const results = frame.callList(
       operators.forward,
-      frame.tensor(x),
+      float32(frame, frame.tensor(x)),
       gain.shape,
       frame.tensor(gain),
       frame.tensor(bias),
@@ -44,8 +45,8 @@ const layerNormGrad = kernel<LayerNormGradInputs, LayerNormAttributes>(
   (frame, { dy, x, gain, bias, mean, rstd }) => {
     const results = frame.callList(
       operators.backward,
-      frame.tensor(dy),
-      frame.tensor(x),
+      float32(frame, frame.tensor(dy)),
+      float32(frame, frame.tensor(x)),
       gain.shape,
       frame.tensor(mean),
       frame.tensor(rstd),
