@@ -1,12 +1,14 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { listSteps, openCheckpoint } from "@espalier/checkpoints";
-import type { SequenceData } from "@espalier/core";
+import type { ModelFamily, SequenceData } from "@espalier/core";
 import { causalLm, maskedLm, maskedLmDefaults } from "@espalier/data";
+import { gpt2 } from "@espalier/models";
 import { readEvents, readMetrics } from "@espalier/tracking";
 import * as tf from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadEngine } from "./engine.test-support.js";
+import { isOutOfMemory, outOfMemory } from "./out-of-memory.js";
 import {
   realText,
   runTiny,
@@ -60,6 +62,72 @@ describe("a run that diverges", () => {
     const lines = await readMetrics(folder);
     expect(lines.map((line) => line.step)).toEqual([1, 2, 3]);
     for (const { loss } of lines) expect(Number.isFinite(loss)).toBe(true);
+  });
+});
+
+describe("a run whose memory runs out", () => {
+  /** GPT-2 that asks for more than any machine has, in a forward pass of its own choice. */
+  const greedy = (isTooMuch: () => boolean): ModelFamily => ({
+    ...gpt2,
+    forward(...given) {
+      if (isTooMuch()) tf.fill([1e9, 1e6], 1);
+      return gpt2.forward(...given);
+    },
+  });
+
+  it("says which batch to try, the checkpoint is intact, and the process trains on with less", async () => {
+    const folder = await folders.make();
+    let passes = 0;
+    const run = {
+      family: greedy(() => passes++ >= 12),
+      steps: 30,
+      batchSize: 6,
+      gradientAccumulation: 1,
+      checkpoints: { every: 5, keep: 9 },
+    };
+    await expect(runTiny(folder, text, run)).rejects.toMatchObject({
+      code: "ESPALIER_OUT_OF_MEMORY",
+      exitCode: 1,
+      key: "training.batchSize",
+      message: expect.stringMatching(
+        /^memory ran out in step 1\d: 6 sequences of 24 tokens through \d layers \(.*llocat.*\); the last checkpoint is .*step-\d+$/,
+      ),
+      hint: "try training.batchSize=4 with training.gradientAccumulation=2",
+    });
+    expect(await listSteps(folder)).toContain(5);
+    const checkpoint = await openCheckpoint(folder);
+    for (const name of checkpoint.weights.tensors.keys())
+      expect((await checkpoint.weights.readFloats(name)).every(Number.isFinite)).toBe(true);
+    await checkpoint.close();
+    const after = await runTiny(await folders.make(), text, { steps: 2, batchSize: 4 });
+    expect(after.steps).toBe(2);
+  });
+
+  it.each([
+    [256, 1, "try training.batchSize=128 with training.gradientAccumulation=2"],
+    [33, 2, "try training.batchSize=32 with training.gradientAccumulation=3"],
+    [1, 8, "one sequence does not fit: shorten data.sequenceLength"],
+  ])("at a batch of %i, accumulated %i times, advises: %s", (batchSize, gradientAccumulation, advice) => {
+    const size = {
+      batchSize,
+      gradientAccumulation,
+      sequenceLength: 8,
+      executedLayers: 2,
+      step: 1,
+      checkpoint: null,
+    };
+    const error = outOfMemory(new Error("CUDA out of memory. Tried to allocate 20.00 GiB.\nmore"), size);
+    expect(error.hint).toContain(advice);
+    expect(error.message).toContain(
+      "(CUDA out of memory. Tried to allocate 20.00 GiB.); there is no checkpoint yet",
+    );
+  });
+
+  it("is told from other errors", () => {
+    expect(isOutOfMemory(Object.assign(new Error("x"), { code: "ERR_LIBTORCH_MEMORY" }))).toBe(true);
+    expect(isOutOfMemory(new Error("OOM when allocating tensor with shape[1,2]"))).toBe(true);
+    expect(isOutOfMemory(new Error("aten::mm: shapes cannot be multiplied"))).toBe(false);
+    expect(isOutOfMemory("out of memory")).toBe(false);
   });
 });
 

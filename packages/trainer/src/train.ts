@@ -25,6 +25,7 @@ import {
   toDevice,
   trainedParameters,
 } from "./micro-step.js";
+import { isOutOfMemory, outOfMemory } from "./out-of-memory.js";
 import { decayOf, momentsToWrite, weightsToWrite } from "./parameters.js";
 import { PendingMetrics } from "./pending-metrics.js";
 import { TrainingClock } from "./training-clock.js";
@@ -42,6 +43,7 @@ import { stateToJson } from "./training-state.js";
  * @throws UsageError if the setup cannot be trained, before anything is written
  * @throws EspalierError ESPALIER_DIVERGED at the first loss or gradient norm that is not finite; the last good checkpoint
  * is intact
+ * @throws EspalierError ESPALIER_OUT_OF_MEMORY naming the batch size to try; the last checkpoint is intact
  */
 export async function train(setup: TrainingSetup): Promise<TrainingResult> {
   checkSetup(setup);
@@ -64,6 +66,7 @@ export async function train(setup: TrainingSetup): Promise<TrainingResult> {
   let checkpointPath = resumedFrom === null ? null : stepFolder(setup.folder, resumedFrom);
   let tokensPerSecond = 0;
   let learningRate = 0;
+  let executing = 0;
 
   try {
     const time = Date.now();
@@ -116,6 +119,7 @@ export async function train(setup: TrainingSetup): Promise<TrainingResult> {
           sequenceLength,
           random.fork("masking").fork(index),
         );
+        executing = layerMap.length;
         const batch = toDevice(prepared);
         const loss = differentiate({
           family,
@@ -220,6 +224,17 @@ export async function train(setup: TrainingSetup): Promise<TrainingResult> {
     );
     await journal.flush();
     return result;
+  } catch (error) {
+    if (!(error instanceof Error) || !isOutOfMemory(error)) throw error;
+    await journal.flush();
+    throw outOfMemory(error, {
+      batchSize,
+      gradientAccumulation,
+      sequenceLength,
+      executedLayers: executing,
+      step: state.step + 1,
+      checkpoint: checkpointPath,
+    });
   } finally {
     pending.dispose();
     disposeParameters(state.parameters);
