@@ -7,6 +7,8 @@ export interface LoadOptions {
   readonly device: string;
   /** Threads of one operator. */
   readonly threads: number;
+  /** Reproducible algorithms only, also where they are slower (a GPU). */
+  readonly deterministic: boolean;
   readonly log: Log;
 }
 
@@ -18,6 +20,17 @@ export interface LoadedDetails {
   readonly threads: number;
   /** The engine's name and version: `torch 2.11.0`. */
   readonly version: string;
+  /** What was wanted and is done another way, a sentence each; such as a GPU that does not work. */
+  readonly fallbacks: readonly string[];
+}
+
+/** Something that an engine does of itself on a device, or another way. */
+export interface Capability {
+  readonly name: "attention" | "bf16";
+  /** Null where it cannot be found out. */
+  readonly available: boolean | null;
+  /** How it is done, half a sentence. */
+  readonly how: string;
 }
 
 /** Whether a backend can be loaded here, found out without loading it. */
@@ -64,4 +77,6 @@ export interface Backend {
    * @throws EspalierError where it does not load, or lacks the device
    */
   load(options: LoadOptions): Promise<LoadedDetails>;
+  /** What it does of itself on a device that it was loaded on; for `doctor`. */
+  capabilities(device: string): Promise<readonly Capability[]>;
 }

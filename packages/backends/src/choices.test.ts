@@ -49,3 +49,16 @@ test("devices have a full form", () => {
     expect(() => resolveDevice(wrong)).toThrow(`given "${wrong}"`);
   }
 });
+
+test("the environment names a device where nobody else does, and is named where it is wrong", () => {
+  vi.stubEnv("ESPALIER_DEVICE", "cuda");
+  expect(resolveDevice(undefined)).toBe("cuda:0");
+  expect(resolveDevice("auto")).toBe("cuda:0");
+  expect(resolveDevice("cpu")).toBe("cpu");
+  vi.stubEnv("ESPALIER_DEVICE", "GPU0");
+  expect(() => resolveDevice("auto")).toThrow(
+    'ESPALIER_DEVICE: expected auto, cpu, cuda, cuda:<index> or mps, given "GPU0"',
+  );
+  vi.stubEnv("ESPALIER_DEVICE", "");
+  expect(resolveDevice(undefined)).toBe("auto");
+});

@@ -37,7 +37,9 @@ export async function checkInChild(name: string, finding: Usable): Promise<void>
   if (!existsSync(PROGRAM)) {
     throw new EspalierError("ESPALIER_BACKENDS_NOT_BUILT", `${PROGRAM} is missing`, { hint: "npx tsc -b" });
   }
-  const answer = await runCommand(process.execPath, [PROGRAM, name], { timeout: 300_000 });
+  // The library is checked, on what it takes by itself; a device that is asked for is looked at when it is used.
+  const env = { ...process.env, ESPALIER_DEVICE: "" };
+  const answer = await runCommand(process.execPath, [PROGRAM, name], { env, timeout: 300_000 });
   if (answer.code !== 0) throw checkFailure(name, answer);
   await mkdir(path.dirname(record(name)), { recursive: true });
   const unfinished = `${record(name)}.${process.pid}.tmp`;

@@ -1,4 +1,4 @@
-export type { Backend, Finding, LoadedDetails, LoadOptions, Log } from "./backend.js";
+export type { Backend, Capability, Finding, LoadedDetails, LoadOptions, Log } from "./backend.js";
 export { addonFolder, projectFolder } from "./folders.js";
 export { BACKEND_NAMES } from "./list.js";
 export { type BackendRequest, type LoadedBackend, loadBackend } from "./load-backend.js";

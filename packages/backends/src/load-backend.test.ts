@@ -37,9 +37,10 @@ test("wrong names, devices and threads are wrong use", async () => {
 test("wasm has no GPU, and auto says what each backend lacks", async () => {
   await expect(loadBackend({ backend: "wasm", device: "cuda:0" })).rejects.toMatchObject({
     code: "ESPALIER_BACKENDS_NO_DEVICE",
+    exitCode: 2,
   });
   const error = await loadBackend({ device: "cuda:0" }).catch((caught: unknown) => caught);
-  expect(error).toMatchObject({ code: "ESPALIER_BACKENDS_NONE" });
+  expect(error).toMatchObject({ code: "ESPALIER_BACKENDS_NO_DEVICE", exitCode: 2, key: "device" });
   for (const name of ["libtorch", "tensorflow", "webgpu", "wasm"])
     expect(String(error)).toContain(`backend ${name}`);
 });

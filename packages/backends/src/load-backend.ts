@@ -1,6 +1,6 @@
-import { EspalierError } from "@espalier/core";
+import { EspalierError, UsageError } from "@espalier/core";
 import * as tf from "@tensorflow/tfjs";
-import type { Backend, LoadedDetails, LoadOptions, Log } from "./backend.js";
+import type { Backend, Capability, LoadedDetails, LoadOptions, Log } from "./backend.js";
 import { resolveDevice } from "./device.js";
 import { BACKENDS, backendsNamed, requestedBackend } from "./list.js";
 import { resolveThreads, type ThreadChoice } from "./threads.js";
@@ -14,6 +14,8 @@ export interface BackendRequest {
   readonly device?: string;
   /** Threads of one operator; default `auto`: the cores that this process may use. */
   readonly threads?: ThreadChoice;
+  /** Reproducible algorithms only, also where they are slower (a GPU); default false. */
+  readonly deterministic?: boolean;
   /** Receives what is worth telling, a line at a time; by default nobody does. */
   readonly log?: Log;
 }
@@ -23,6 +25,8 @@ export interface LoadedBackend extends LoadedDetails {
   readonly name: string;
   /** Why this one, and for `auto` why not those before it. */
   readonly why: string;
+  /** What it does of itself on this device, and what another way; found out when asked. */
+  capabilities(): Promise<readonly Capability[]>;
 }
 
 interface Loaded {
@@ -57,7 +61,9 @@ async function load(request: BackendRequest): Promise<LoadedBackend> {
   if (again !== null) return again;
 
   const log = request.log ?? (() => undefined);
+  const deterministic = request.deterministic ?? false;
   const passedOver: string[] = [];
+  const hints: string[] = [];
   for (const backend of candidates) {
     const reason = name === "auto" ? ((await backend.whyNotAutomatic?.()) ?? null) : null;
     if (reason !== null) {
@@ -65,18 +71,25 @@ async function load(request: BackendRequest): Promise<LoadedBackend> {
       continue;
     }
     try {
-      return await loadOne(backend, { device, threads, log }, passedOver, name === "auto");
+      return await loadOne(backend, { device, threads, deterministic, log }, passedOver, name === "auto");
     } catch (error) {
       // a defect of ours is not hidden behind another backend
       if (name !== "auto" || !(error instanceof EspalierError)) throw error;
       passedOver.push(error.message);
+      if (error.hint !== undefined) hints.push(error.hint);
     }
   }
-  throw new EspalierError(
-    "ESPALIER_BACKENDS_NONE",
-    `no backend can be loaded with device "${device}"\n${passedOver.join("\n")}`,
-    { key: "backend", hint: "espalier doctor says what is missing" },
-  );
+  const message = `no backend can be loaded with device "${device}"\n${passedOver.join("\n")}`;
+  // The CPU is always there: another device is then a wrong choice, and libtorch's hint the one to follow.
+  if (device !== "auto" && device !== "cpu")
+    throw new UsageError("ESPALIER_BACKENDS_NO_DEVICE", message, {
+      key: "device",
+      hint: hints[0] ?? "espalier doctor lists the GPUs",
+    });
+  throw new EspalierError("ESPALIER_BACKENDS_NONE", message, {
+    key: "backend",
+    hint: "espalier doctor says what is missing",
+  });
 }
 
 async function loadOne(
@@ -99,7 +112,12 @@ async function loadOne(
     ? `the first of ${BACKENDS.map(({ name }) => name).join(", ")} that works: `
     : "asked for: ";
   const skipped = passedOver.length === 0 ? "" : ` (${passedOver.join("; ")})`;
-  const result = { name: backend.name, ...details, why: `${reason}${finding.why}${skipped}` };
+  const result = {
+    name: backend.name,
+    ...details,
+    why: `${reason}${finding.why}${skipped}`,
+    capabilities: () => backend.capabilities(details.device),
+  };
   loaded = { backend: result, options };
   options.log(
     `backend ${result.name}: ${result.version} on ${result.device}, ${count(result.threads, "thread")}; ${result.why}`,

@@ -10,6 +10,8 @@ export interface Gpu {
   /** MiB */
   readonly memory: number;
   readonly driver: string;
+  /** NVIDIA's number of the chip's generation, 9 for Hopper; null where an old driver does not tell. */
+  readonly computeCapability: number | null;
 }
 
 /** The facts about a machine that explain a backend's choice and speed. */
@@ -53,21 +55,24 @@ export function findGpus(): Promise<readonly Gpu[]> {
 async function askDriver(): Promise<readonly Gpu[]> {
   const program = findProgram("nvidia-smi");
   if (program === null) return [];
-  const answer = await runCommand(
-    program,
-    ["--query-gpu=index,name,memory.total,driver_version", "--format=csv,noheader,nounits"],
-    { timeout: 10_000 },
-  );
-  return answer.code === 0 ? parseGpus(answer.stdout) : [];
+  const ask = (columns: string) =>
+    runCommand(program, [`--query-gpu=${columns}`, "--format=csv,noheader,nounits"], { timeout: 10_000 });
+  const columns = "index,name,memory.total,driver_version";
+  const answer = await ask(`${columns},compute_cap`);
+  if (answer.code === 0) return parseGpus(answer.stdout);
+  // Drivers before 510 do not know the last column.
+  const older = await ask(columns);
+  return older.code === 0 ? parseGpus(older.stdout) : [];
 }
 
-/** Reads the driver's table: `index, name, MiB, driver` in each line. */
+/** Reads the driver's table: `index, name, MiB, driver, compute capability` in each line. */
 export function parseGpus(table: string): Gpu[] {
   const found: Gpu[] = [];
   for (const line of table.split(/\r?\n/)) {
-    const [index, name, memory, driver] = line.split(",").map((cell) => cell.trim());
+    const [index, name, memory, driver, generation] = line.split(",").map((cell) => cell.trim());
     if (driver === undefined || !/^\d+$/.test(index!)) continue;
-    found.push({ index: Number(index), name: name!, memory: Number(memory), driver });
+    const computeCapability = /^\d+\.\d+$/.test(generation ?? "") ? Number(generation) : null;
+    found.push({ index: Number(index), name: name!, memory: Number(memory), driver, computeCapability });
   }
   return found;
 }

@@ -4,7 +4,10 @@ import { formatBytes } from "./format.js";
 /** What `doctor` found, as text. */
 export function describeExamination(examination: Examination): string {
   const { machine, tracking } = examination;
-  const gpus = machine.gpus.map((gpu) => `${gpu.name} (${gpu.memory} MiB, driver ${gpu.driver})`);
+  const gpus = machine.gpus.map(
+    (gpu) =>
+      `cuda:${gpu.index} ${gpu.name} (${gpu.memory} MiB, driver ${gpu.driver}${gpu.computeCapability === null ? "" : `, compute capability ${gpu.computeCapability.toFixed(1)}`})`,
+  );
   const lines = [
     `espalier ${examination.version} on Node ${examination.node}, ${machine.platform}`,
     `machine    ${machine.cpu}, ${machine.cores} cores, ${formatBytes(machine.memory)} (${formatBytes(machine.freeMemory)} free)`,
@@ -14,6 +17,8 @@ export function describeExamination(examination: Examination): string {
       : `backend    ${examination.backend}: ${examination.libraryVersion} on ${examination.device}, threads ${examination.threads}`,
   ];
   if (examination.backend !== null) lines.push(`           ${examination.why}`);
+  for (const { name, how } of examination.capabilities) lines.push(`           ${name}: ${how}`);
+  for (const fallback of examination.fallbacks) lines.push(`           ${fallback}`);
   if (examination.fix !== null) lines.push(`           get it with: ${examination.fix}`);
   if (machine.nodePolyfills.length > 0)
     lines.push(

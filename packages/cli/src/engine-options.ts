@@ -11,7 +11,7 @@ export interface EngineOptions {
 export function addEngineOptions(command: Command): Command {
   return command
     .option("--backend <name>", "auto, libtorch, tensorflow, webgpu or wasm (also ESPALIER_BACKEND)")
-    .option("--device <device>", "auto, cpu or cuda:0")
+    .option("--device <device>", "auto, cpu or cuda:0 (also ESPALIER_DEVICE)")
     .option("--threads <number>", "threads of one operator, or auto", threads);
 }
 

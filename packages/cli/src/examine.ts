@@ -1,5 +1,6 @@
 import {
   type BackendReport,
+  type Capability,
   loadBackend,
   type MachineFacts,
   machineFacts,
@@ -23,6 +24,10 @@ export interface Examination {
   /** Why this backend, or why none. */
   readonly why: string;
   readonly fix: string | null;
+  /** What the chosen backend does of itself on its device, and what another way. */
+  readonly capabilities: readonly Capability[];
+  /** What was wanted and is done another way, a sentence each. */
+  readonly fallbacks: readonly string[];
   readonly backends: readonly BackendReport[];
   readonly machine: MachineFacts;
   readonly tracking: {
@@ -44,7 +49,8 @@ export async function examine(options: EngineOptions): Promise<Examination> {
     examineTracking(),
   ]);
   const chosen = await loadBackend(options).catch((error: unknown) => {
-    if (error instanceof EspalierError && error.exitCode === 1) return error;
+    // A device that is not there is what doctor is asked about; other wrong use is told as everywhere.
+    if (error instanceof EspalierError && (error.exitCode === 1 || isMissingDevice(error))) return error;
     throw error;
   });
   const works = !(chosen instanceof EspalierError);
@@ -57,10 +63,16 @@ export async function examine(options: EngineOptions): Promise<Examination> {
     libraryVersion: works ? chosen.version : null,
     why: works ? chosen.why : chosen.message,
     fix: works ? null : (chosen.hint ?? null),
+    capabilities: works ? await chosen.capabilities() : [],
+    fallbacks: works ? chosen.fallbacks : [],
     backends,
     machine,
     tracking,
   };
+}
+
+function isMissingDevice(error: EspalierError): boolean {
+  return error.code === "ESPALIER_BACKENDS_NO_DEVICE";
 }
 
 async function examineTracking(): Promise<Examination["tracking"]> {

@@ -94,6 +94,7 @@ const changeable = [
   "backend",
   "device",
   "threads",
+  "deterministic",
   "plugins",
   "growth.preset",
   "training.recompute",

@@ -177,6 +177,10 @@ export const definitionSchema = z.strictObject({
     .prefault({}),
   backend: z.string().min(1).default("auto").describe("auto, libtorch, tensorflow, wasm or webgpu."),
   device: z.string().min(1).default("auto").describe("auto, cpu, cuda:0."),
+  deterministic: z
+    .boolean()
+    .default(false)
+    .describe("On a GPU: only algorithms that give the same losses to the bit. A CPU's always do."),
   threads: countOrAuto.default("auto"),
 });
 

@@ -205,13 +205,15 @@ napi_value fromData(napi_env env, napi_callback_info info) {
     const at::ScalarType type = toScalarType(toString(env, given[2]));
     const c10::Device device(toString(env, given[3]));
     const c10::InferenceMode inference(true);
-    at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(type));
+    // From pinned memory a GPU fetches the values later: the host does not wait. The memory's allocator keeps the block
+    // until it was read, although the tensor is freed at once.
+    at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(type).pinned_memory(device.is_cuda()));
     if (tensor.nbytes() != bytes.length) {
       throw std::runtime_error("the shape needs " + std::to_string(tensor.nbytes()) + " bytes, got " +
                                std::to_string(bytes.length));
     }
     if (bytes.length > 0) std::memcpy(tensor.data_ptr(), bytes.data, bytes.length);
-    if (!device.is_cpu()) tensor = tensor.to(device);
+    if (!device.is_cpu()) tensor = tensor.to(device, type, /*non_blocking=*/device.is_cuda());
     return handleOf(env, state, tensor);
   });
 }

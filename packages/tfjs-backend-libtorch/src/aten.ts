@@ -1,5 +1,12 @@
 import type { Addon } from "./addon.js";
 
+const named: AtenOperator[] = [];
+
+/** Every operator that was named so far: what the loaded kernels may call. */
+export function namedOperators(): readonly AtenOperator[] {
+  return named;
+}
+
 /** An operator of PyTorch's dispatcher by its schema name. Its index in the addon is looked up at the first call. */
 export class AtenOperator {
   private index = -1;
@@ -26,10 +33,15 @@ export class AtenOperator {
 /** Names an operator as PyTorch's schemas do: `add.Tensor` is the overload `Tensor` of `aten::add`. */
 export function aten(schema: string): AtenOperator {
   const [name = "", overload = ""] = schema.split(".");
-  return new AtenOperator(`aten::${name}`, overload);
+  return remembered(new AtenOperator(`aten::${name}`, overload));
 }
 
 /** Names an operator that the addon itself brings. */
 export function ownOperator(name: string): AtenOperator {
-  return new AtenOperator(`espalier::${name}`, "");
+  return remembered(new AtenOperator(`espalier::${name}`, ""));
+}
+
+function remembered(operator: AtenOperator): AtenOperator {
+  named.push(operator);
+  return operator;
 }

@@ -13,12 +13,19 @@ export {
   buildAddonSync,
   findAddon,
 } from "./build-addon.js";
+export { DeviceError, type DeviceFailure, type DeviceMemory } from "./device.js";
 export { findTorch, type Torch, TorchNotFoundError } from "./find-torch.js";
 export {
   BACKEND_NAME,
+  deviceMemory,
   type LibtorchInfo,
   type LoadLibtorchOptions,
   libtorchInfo,
   loadLibtorch,
+  loadShapes,
+  releaseCachedMemory,
+  resetPeakMemory,
+  synchronize,
+  withoutSynchronization,
 } from "./load.js";
 export { type Environment, registerLibtorch } from "./register.js";

@@ -28,9 +28,15 @@ export function registerLibtorch(environment: Environment = process.env): void {
   const threads = threadsOf(environment.ESPALIER_THREADS);
   const torch = torchOf(environment.ESPALIER_TORCH);
   const addonPath = addonOf(torch, environment.ESPALIER_ADDON_DIR);
-  loadLibtorch({ addonPath, device: environment.ESPALIER_DEVICE || undefined, threads });
+  loadLibtorch({ addonPath, device: deviceOf(environment.ESPALIER_DEVICE, torch), threads });
   // The factory is synchronous, so the backend is there when this line is over.
   void setBackend(BACKEND_NAME);
+}
+
+/** `auto` is a GPU where this PyTorch and the machine have one. */
+function deviceOf(given: string | undefined, torch: Torch): string | undefined {
+  if (given === "auto") return torch.cudaAvailable ? "cuda" : "cpu";
+  return given || undefined;
 }
 
 function threadsOf(given: string | undefined): number | undefined {

@@ -1,8 +1,18 @@
 import { EspalierError } from "@espalier/core";
-import { findAddon, libtorchInfo, loadLibtorch, type Torch } from "@espalier/tfjs-backend-libtorch/parts";
+import {
+  DeviceError,
+  findAddon,
+  type LoadLibtorchOptions,
+  libtorchInfo,
+  loadLibtorch,
+  type Torch,
+} from "@espalier/tfjs-backend-libtorch/parts";
 import * as tf from "@tensorflow/tfjs";
 import type { Backend, Finding, LoadOptions } from "../backend.js";
 import { addonFolder } from "../folders.js";
+import { findGpus } from "../machine.js";
+import { libtorchCapabilities } from "./capabilities.js";
+import { checkDevice, explainFailure } from "./device.js";
 import { locateTorch } from "./locate.js";
 import { setupLibtorch } from "./setup.js";
 
@@ -50,7 +60,7 @@ export const libtorch: Backend = {
 
   setup: setupLibtorch,
 
-  async load({ device, threads, log }: LoadOptions) {
+  async load({ device, threads, deterministic, log }: LoadOptions) {
     const parts = await findParts();
     if ("usable" in parts) {
       throw new EspalierError(
@@ -62,50 +72,41 @@ export const libtorch: Backend = {
       );
     }
     const { torch, addon } = parts;
-    checkDevice(device, torch);
-    if (device !== "auto") loadLibtorch({ addonPath: addon, device, threads });
-    else if (!torch.cudaAvailable) loadLibtorch({ addonPath: addon, device: "cpu", threads });
-    else loadOnGpuIfItWorks(addon, threads, log);
+    await checkDevice(device, torch, findGpus);
+    const fallbacks: string[] = [];
+    const options = { addonPath: addon, threads, deterministic };
+    if (device === "auto" && torch.cudaAvailable) fallbacks.push(...loadOnGpuIfItWorks(options));
+    else await loadOn(device === "auto" ? "cpu" : device, torch, options);
+    for (const fallback of fallbacks) log(fallback);
     await tf.setBackend("libtorch");
     const info = libtorchInfo();
     if (info === null) throw new Error("libtorch was loaded and says it was not");
-    return { device: info.device, threads: info.threads, version: `torch ${torch.torchVersion}` };
+    return { device: info.device, threads: info.threads, version: `torch ${torch.torchVersion}`, fallbacks };
   },
+
+  capabilities: libtorchCapabilities,
 };
 
-/** A driver without a working GPU is no reason not to train. */
-function loadOnGpuIfItWorks(addonPath: string, threads: number, log: LoadOptions["log"]): void {
+type HowToLoad = Pick<LoadLibtorchOptions, "addonPath" | "threads" | "deterministic">;
+
+/** Asked for nothing in particular, a machine without a working GPU is no reason not to train. */
+function loadOnGpuIfItWorks(options: HowToLoad): string[] {
   try {
-    loadLibtorch({ addonPath, device: "cuda:0", threads });
+    loadLibtorch({ ...options, device: "cuda:0" });
+    return [];
   } catch (error) {
     const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    log(`the GPU cannot be used, computing on the CPU: ${reason}`);
-    loadLibtorch({ addonPath, device: "cpu", threads });
+    loadLibtorch({ ...options, device: "cpu" });
+    return [`the GPU cannot be used, computing on the CPU: ${reason}`];
   }
 }
 
-/** @throws EspalierError where this torch, or this machine, cannot have the device */
-function checkDevice(device: string, torch: Torch): void {
-  if (device === "auto" || device === "cpu") return;
-  const refuse = (why: string, hint: string) => {
-    throw new EspalierError(
-      "ESPALIER_BACKENDS_NO_DEVICE",
-      `backend libtorch has no device "${device}": ${why}`,
-      {
-        key: "device",
-        hint,
-      },
-    );
-  };
-  if (!device.startsWith("cuda"))
-    refuse("expected cpu or cuda:<index>", "--device cpu runs on the processor");
-  if (torch.cudaVersion === null) {
-    refuse(
-      `torch ${torch.torchVersion} is a build without CUDA`,
-      "set ESPALIER_TORCH to a Python whose torch has CUDA, or choose --device cpu",
-    );
-  }
-  if (!torch.cudaAvailable) {
-    refuse("there is no NVIDIA driver on this machine", "--device cpu runs on the processor");
+/** @throws UsageError where this torch, or this machine, does not have the device after all */
+async function loadOn(device: string, torch: Torch, options: HowToLoad): Promise<void> {
+  try {
+    loadLibtorch({ ...options, device });
+  } catch (error) {
+    if (!(error instanceof DeviceError)) throw error;
+    throw explainFailure(device, torch, await findGpus(), error);
   }
 }

@@ -4,12 +4,17 @@ import path from "node:path";
 import { EspalierError } from "@espalier/core";
 import * as tf from "@tensorflow/tfjs";
 import type { Backend, Finding, LoadOptions } from "../backend.js";
+import { withoutHalfPrecision } from "../capabilities.js";
+import { noSuchDevice } from "../device.js";
+import { findGpus } from "../machine.js";
 import { restoreNodeFunctions } from "../node-compatibility.js";
 import { addonFile, linkAddon, packageFolder } from "./addon.js";
 import { setupTensorFlow } from "./setup.js";
 import { findWheel, type TensorFlowWheel } from "./wheel.js";
 
 const FIX = "npx espalier setup tensorflow";
+const GPU_WHEEL =
+  "on a machine with a GPU, remove the wheel's virtual environment and run npx espalier setup tensorflow: it then installs tensorflow[and-cuda]; --device cpu runs on the processor";
 
 type Parts =
   | { readonly complete: true; readonly wheel: TensorFlowWheel; readonly folder: string }
@@ -48,13 +53,19 @@ export const tensorflow: Backend = {
     const parts = await findParts();
     if (!parts.complete) return parts.finding;
     const { wheel } = parts;
-    const kind = wheel.cuda ? "the CUDA wheel" : "the CPU wheel";
-    return { usable: true, version: `tensorflow ${wheel.version}`, why: `${kind} in ${venvOf(wheel)}` };
+    const kind = wheel.cuda ? "the CUDA 12 wheel" : "the CPU wheel";
+    // It was installed before there was a GPU here; the addon is the same for both.
+    const unused = !wheel.cuda && (await findGpus()).length > 0 ? "; the GPU needs tensorflow[and-cuda]" : "";
+    return {
+      usable: true,
+      version: `tensorflow ${wheel.version}`,
+      why: `${kind} in ${venvOf(wheel)}${unused}`,
+    };
   },
 
   setup: setupTensorFlow,
 
-  async load({ device, threads, log }: LoadOptions) {
+  async load({ device, threads, deterministic, log }: LoadOptions) {
     const parts = await findParts();
     if (!parts.complete) throw notSetUp(parts.finding);
     const { wheel, folder } = parts;
@@ -63,6 +74,7 @@ export const tensorflow: Backend = {
     process.env.TF_NUM_INTRAOP_THREADS = String(threads);
     process.env.OMP_NUM_THREADS = String(threads);
     process.env.TF_CPP_MIN_LOG_LEVEL ??= "2";
+    if (deterministic) process.env.TF_DETERMINISTIC_OPS = "1";
     const restored = restoreNodeFunctions();
     if (restored.length > 0)
       log(`Node ${process.versions.node} lacks ${restored.join(", ")}: put back for tfjs-node`);
@@ -70,17 +82,15 @@ export const tensorflow: Backend = {
     createRequire(import.meta.url)("@tensorflow/tfjs-node-gpu"); // CommonJS: registers itself and its kernels
     const backend = tf.backend() as unknown as TensorFlowBackend; // the class has no type that is exported
     if (device.startsWith("cuda") && !backend.isUsingGpuDevice) {
-      throw new EspalierError(
-        "ESPALIER_BACKENDS_NO_DEVICE",
-        `TensorFlow finds no GPU for device "${device}"`,
-        {
-          key: "device",
-          hint: "espalier doctor lists the GPUs; --device cpu runs on the processor",
-        },
-      );
+      const hint = "espalier doctor lists the GPUs; --device cpu runs on the processor";
+      throw noSuchDevice("tensorflow", device, "TensorFlow finds no GPU that it can use", hint);
     }
     const used = backend.isUsingGpuDevice ? (device === "auto" ? "cuda:0" : device) : "cpu";
-    return { device: used, threads, version: `tensorflow ${wheel.version}` };
+    return { device: used, threads, version: `tensorflow ${wheel.version}`, fallbacks: [] };
+  },
+
+  async capabilities() {
+    return withoutHalfPrecision;
   },
 };
 
@@ -103,11 +113,11 @@ function chooseDevice(device: string, wheel: TensorFlowWheel): void {
   }
   const index = /^cuda:(\d+)$/.exec(device)?.[1];
   if (index === undefined || !wheel.cuda) {
-    throw new EspalierError(
-      "ESPALIER_BACKENDS_NO_DEVICE",
-      `backend tensorflow has no device "${device}": ${index === undefined ? "expected cpu or cuda:<index>" : `tensorflow ${wheel.version} here is the CPU wheel`}`,
-      { key: "device", hint: "espalier doctor lists the GPUs; --device cpu runs on the processor" },
-    );
+    const found =
+      index === undefined
+        ? "expected cpu or cuda:<index>"
+        : `tensorflow ${wheel.version} here is the CPU wheel`;
+    throw noSuchDevice("tensorflow", device, found, GPU_WHEEL);
   }
   process.env.CUDA_VISIBLE_DEVICES = index;
 }

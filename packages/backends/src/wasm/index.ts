@@ -1,7 +1,8 @@
 import { createRequire } from "node:module";
-import { EspalierError } from "@espalier/core";
 import * as tf from "@tensorflow/tfjs";
 import type { Backend } from "../backend.js";
+import { withoutHalfPrecision } from "../capabilities.js";
+import { noSuchDevice } from "../device.js";
 import { registerUnsortedSegmentSum } from "./unsorted-segment-sum.js";
 
 function version(): string {
@@ -27,14 +28,7 @@ export const wasm: Backend = {
 
   async load({ device, log }) {
     if (device !== "auto" && device !== "cpu") {
-      throw new EspalierError(
-        "ESPALIER_BACKENDS_NO_DEVICE",
-        `backend wasm runs on cpu only, given device "${device}"`,
-        {
-          key: "device",
-          hint: "choose --backend libtorch for a GPU",
-        },
-      );
+      throw noSuchDevice("wasm", device, "it runs on cpu only", "choose --backend libtorch for a GPU");
     }
     await import("@tensorflow/tfjs-backend-wasm");
     registerUnsortedSegmentSum();
@@ -42,6 +36,10 @@ export const wasm: Backend = {
     log(
       "backend wasm is the last resort: one thread, many times slower; `espalier setup libtorch` gets the fast one",
     );
-    return { device: "cpu", threads: 1, version: version() };
+    return { device: "cpu", threads: 1, version: version(), fallbacks: [] };
+  },
+
+  async capabilities() {
+    return withoutHalfPrecision;
   },
 };

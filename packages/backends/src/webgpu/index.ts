@@ -1,5 +1,6 @@
 import { EspalierError, UsageError } from "@espalier/core";
 import type { Backend, Finding, LoadOptions } from "../backend.js";
+import { withoutHalfPrecision } from "../capabilities.js";
 import { type Adapter, findAdapter } from "./adapter.js";
 import { type Dawn, findDawn, startDawn } from "./dawn.js";
 import { startEngine } from "./engine.js";
@@ -69,6 +70,10 @@ export const webgpu: Backend = {
     }
     if (adapter.driverFile !== null) process.env.VK_DRIVER_FILES = adapter.driverFile;
     await startEngine(await startDawn(dawn.entry));
-    return { device: used, threads: 1, version: versionOf(dawn) };
+    return { device: used, threads: 1, version: versionOf(dawn), fallbacks: [] };
+  },
+
+  async capabilities() {
+    return withoutHalfPrecision;
   },
 };

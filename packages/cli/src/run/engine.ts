@@ -6,13 +6,14 @@ import type { Definition } from "@espalier/experiments";
  * to what works here.
  */
 export function loadEngine(
-  definition: Pick<Definition, "backend" | "device" | "threads">,
+  definition: Pick<Definition, "backend" | "device" | "threads"> & Partial<Pick<Definition, "deterministic">>,
   note: (text: string) => void,
 ): Promise<LoadedBackend> {
   return loadBackend({
     ...(definition.backend === "auto" ? {} : { backend: definition.backend }),
     device: definition.device,
     threads: definition.threads,
+    deterministic: definition.deterministic ?? false,
     log: note,
   });
 }

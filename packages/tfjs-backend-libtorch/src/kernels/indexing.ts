@@ -45,11 +45,15 @@ const operators = {
   and: aten("logical_and"),
 };
 
-/** Picks entries of one axis. An index outside of it fails in ATen, without saying which: found here, afterwards. */
+/**
+ * Picks entries of one axis. An index outside of it fails in ATen, without saying which: found here, afterwards, on the
+ * CPU. A GPU notices it only when something is read back.
+ */
 function pickEntries(frame: Frame, x: TensorInfo, axis: number, flat: NativeTensor, indices: TensorInfo) {
   try {
     return frame.call(operators.indexSelect, frame.tensor(x), axis, flat);
   } catch (error) {
+    if (frame.backend.device !== "cpu") throw error;
     const last = (x.shape[axis] ?? 0) - 1;
     const wrong = (frame.backend.readSync(indices.dataId) as Int32Array).find((at) => at < 0 || at > last);
     if (wrong === undefined) throw error;
