@@ -120,6 +120,9 @@ await runMain(async () => {
     if (!(key in peers)) throw usageError(`--peers: "${key}" is none of ${Object.keys(peers).join(", ")}`);
   await bootstrap();
 
+  const engines = separated(values.engines);
+  const { setupBackend } = await import("../packages/backends/dist/index.js");
+  await setupBackend(engines[0], console.error);
   const reference = findReferenceEnvironment(root);
   const isAlone = "missing" in reference;
   if (isAlone) console.error(`no peers: ${reference.missing}`);
@@ -146,7 +149,7 @@ await runMain(async () => {
           root,
           python: isAlone ? null : reference.python,
           chosen,
-          engines: separated(values.engines),
+          engines,
           threads,
         },
         measured,

@@ -3,7 +3,9 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
 /** A request failed, or the process ended before it answered. */
-export class LineProcessError extends Error {}
+export class LineProcessError extends Error {
+  code = "ESPALIER_BENCH_PROCESS";
+}
 
 /**
  * Starts a process that speaks JSON lines on standard input and output. What it says on standard error is kept, and the
