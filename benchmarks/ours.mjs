@@ -140,7 +140,9 @@ async function answer(request) {
       losses.push(await ours.step(true, request.layers));
       seconds.push((performance.now() - began) / 1000);
     }
-    return { seconds, losses, peakBytes: process.resourceUsage().maxRSS * 1024 };
+    // Of a GPU its own memory, as PyTorch's allocator counts it; else the process's.
+    const peakBytes = tf.memory().devicePeakBytes ?? process.resourceUsage().maxRSS * 1024;
+    return { seconds, losses, peakBytes };
   }
   if (request.do === "grow") return { seconds: await ours.grow(request.times) };
   if (request.do === "products") return { seconds: await timeProducts(request.products) };

@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 class HandwrittenModel:
     version = f"torch {torch.__version__}"
 
-    def __init__(self, folder: str, *, precision: str, dropout: float, compiled: bool):
+    def __init__(self, folder: str, *, precision: str, dropout: float, compiled: bool, device: str):
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         stored = load_file(str(Path(folder) / "model.safetensors"))
         self.causal = config["model_type"] == "gpt2"
         self.autocast = precision == "bf16"
+        self.device_type = device.split(":")[0]
         read, self.function, self.depth = (
             (gpt2_weights, gpt2_loss, config["n_layer"])
             if self.causal
@@ -27,7 +28,7 @@ class HandwrittenModel:
         )
         dtype = torch.bfloat16 if precision == "bf16-pure" else torch.float32
         self.weights = {
-            name: torch.nn.Parameter(tensor.contiguous().to(dtype)) for name, tensor in read(stored, self.depth).items()
+            name: torch.nn.Parameter(tensor.contiguous().to(device, dtype)) for name, tensor in read(stored, self.depth).items()
         }
         self.heads = config["n_head" if self.causal else "num_attention_heads"]
         self.epsilon = config["layer_norm_epsilon" if self.causal else "layer_norm_eps"]
@@ -42,7 +43,7 @@ class HandwrittenModel:
         order = list(range(self.depth)) if layers is None else layers
         rate = self.dropout if dropping else 0.0
         function = self.compiled if self.compiled is not None and rate == self.dropout else self.function
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+        with torch.autocast(self.device_type, torch.bfloat16, enabled=self.autocast):
             return function(
                 self.weights,
                 batch.input_ids,

@@ -18,7 +18,7 @@ class LayerList(torch.nn.ModuleList):
 class HuggingFaceModel:
     version = f"transformers {transformers.__version__}, torch {torch.__version__}"
 
-    def __init__(self, folder: str, *, precision: str, dropout: float, compiled: bool):
+    def __init__(self, folder: str, *, precision: str, dropout: float, compiled: bool, device: str):
         config = AutoConfig.from_pretrained(folder)
         self.causal = config.model_type == "gpt2"
         kinds = (
@@ -33,7 +33,9 @@ class HuggingFaceModel:
         model = cls.from_pretrained(folder, config=config, attn_implementation="sdpa", dtype=torch.float32)
         if precision == "bf16-pure":
             model = model.to(torch.bfloat16)
+        model = model.to(device)
         self.autocast = precision == "bf16"
+        self.device_type = device.split(":")[0]
         owner, name = (model.transformer, "h") if self.causal else (model.bert.encoder, "layer")
         self.layers = LayerList(getattr(owner, name))
         setattr(owner, name, self.layers)
@@ -51,5 +53,5 @@ class HuggingFaceModel:
         if self.model.training != training:
             self.model.train(training)
         model = self.compiled if self.compiled is not None and training else self.model
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+        with torch.autocast(self.device_type, torch.bfloat16, enabled=self.autocast):
             return model(input_ids=batch.input_ids, labels=batch.labels).loss

@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=["huggingface", "handwritten"], required=True)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
     arguments = parser.parse_args()
 
     # Answers go where standard output was; whatever a library prints goes to standard error.
@@ -69,8 +70,9 @@ def open_peer(arguments: argparse.Namespace, request: dict):
         precision=request.get("precision", "fp32"),
         dropout=request.get("dropout", 0.0),
         compiled=arguments.compile,
+        device=arguments.device,
     )
-    return Peer(model, request)
+    return Peer(model, request, arguments.device)
 
 
 def handle(peer, request: dict) -> dict:
@@ -84,7 +86,7 @@ def handle(peer, request: dict) -> dict:
             start = time.perf_counter()
             losses.append(peer.step(dropping=True, layers=request.get("layers")))
             seconds.append(time.perf_counter() - start)
-        return {"seconds": seconds, "losses": losses, "peakBytes": peak_bytes()}
+        return {"seconds": seconds, "losses": losses, "peakBytes": peak_bytes(peer)}
     if request["do"] == "products":
         from products import time_products
 
@@ -92,8 +94,12 @@ def handle(peer, request: dict) -> dict:
     raise ValueError(f"unknown request {request['do']!r}")
 
 
-def peak_bytes() -> int:
-    """Largest resident memory of this process so far; the unit of ru_maxrss is the system's own."""
+def peak_bytes(peer) -> int:
+    """The most memory so far: in tensors on a GPU, else of this process; the unit of ru_maxrss is the system's own."""
+    if peer.device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(peer.device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -17,9 +17,9 @@ class Model(Protocol):
 class Batch:
     """One micro-batch: ids and labels as Hugging Face takes them, and the counted positions as a head wants them."""
 
-    def __init__(self, content: dict, causal: bool):
-        self.input_ids = torch.tensor(content["input_ids"])
-        self.labels = torch.tensor(content["labels"])
+    def __init__(self, content: dict, causal: bool, device: str):
+        self.input_ids = torch.tensor(content["input_ids"], device=device)
+        self.labels = torch.tensor(content["labels"], device=device)
         # A causal model's position t predicts label t + 1.
         wanted = torch.full_like(self.labels, -100)
         if causal:
@@ -32,10 +32,11 @@ class Batch:
 
 
 class Peer:
-    def __init__(self, model, request: dict):
+    def __init__(self, model, request: dict, device: str):
         self.model = model
+        self.device = device
         with open(request["batches"], encoding="utf-8") as file:
-            self.batches = [Batch(content, model.causal) for content in json.load(file)["batches"]]
+            self.batches = [Batch(content, model.causal, device) for content in json.load(file)["batches"]]
         # The unique layer of each executed layer, a list per step as Apollo's release passes it; None runs every layer.
         self.layer_lists = request.get("layerLists")
         self.clip = request.get("clip", 1.0)
