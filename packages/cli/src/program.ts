@@ -11,6 +11,7 @@ import { addRun } from "./commands/run.js";
 import { addSample } from "./commands/sample.js";
 import { addSchema } from "./commands/schema.js";
 import { addSetup } from "./commands/setup.js";
+import { addSync } from "./commands/sync.js";
 import { espalierVersion } from "./version.js";
 
 /**
@@ -46,6 +47,7 @@ Exit codes: 0 success, 1 failure, 2 wrong use or a wrong definition.`,
     addProbe,
     addBench,
     addPlugin,
+    addSync,
     addSchema,
   ])
     add(program);

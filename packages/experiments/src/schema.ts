@@ -173,6 +173,10 @@ export const definitionSchema = z.strictObject({
         .default("auto")
         .describe("An MLflow server; auto: MLFLOW_TRACKING_URI; none: only the run's own journal."),
       experiment: z.string().min(1).optional().describe("Default: the definition's name."),
+      checkpoints: z
+        .enum(["none", "last", "all"])
+        .default("last")
+        .describe("Which checkpoints the server gets as artifacts."),
     })
     .prefault({}),
   backend: z.string().min(1).default("auto").describe("auto, libtorch, tensorflow, wasm or webgpu."),

@@ -121,11 +121,12 @@ export class MlflowDelivery {
   /**
    * Sends the rest of the journal, the artifacts and the run's status. Close or flush the journal before. Never rejects.
    *
+   * @param status how the run ended; `RUNNING` leaves it open, for another delivery
    * @param withinSeconds how long nothing may get through before the rest is left for later. Default 20
    * @param time when the run ended, in milliseconds since the epoch. Default: now
    */
   async finish(
-    status: Extract<RunStatus, "FINISHED" | "FAILED" | "KILLED">,
+    status: Extract<RunStatus, "FINISHED" | "FAILED" | "KILLED" | "RUNNING">,
     {
       withinSeconds = 20,
       time = Date.now(),
@@ -248,6 +249,8 @@ export class MlflowDelivery {
   async #conclude({ status, time }: { status: RunStatus; time: number }): Promise<void> {
     const run = this.#run;
     if (run === undefined) return;
+    // It only stops being delivered from here.
+    if (status === "RUNNING") return;
     const { folder, checkpoints = "none", run: description } = this.options;
     const events = await readEvents(folder);
     const note = runNote(description.summary, events);

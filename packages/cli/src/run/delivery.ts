@@ -1,5 +1,6 @@
-import { type Experiment, type Lock, resolvedDefinition } from "@espalier/experiments";
-import { MlflowDelivery, sourceTags, trackingTarget } from "@espalier/tracking";
+import type { Experiment, Lock } from "@espalier/experiments";
+import { BackgroundDelivery, sourceTags, trackingTarget } from "@espalier/tracking";
+import { describeRun, runArtifacts } from "../tracking/describe-run.js";
 
 /** A run on its way to MLflow, or nowhere. */
 export interface Delivery {
@@ -7,8 +8,12 @@ export interface Delivery {
   finish(status: "FINISHED" | "FAILED" | "KILLED"): Promise<void>;
 }
 
+/** As MLflow's own monitor. */
+const systemMetricsEverySeconds = 10;
+
 /**
- * Follows a run's journal and delivers it to the tracking server, where there is one. Never blocks or fails a run.
+ * Follows a run's journal and delivers it to the tracking server, where there is one, from a process of its own. Never
+ * blocks or fails a run.
  *
  * @throws UsageError for an address in the definition that is no server's
  */
@@ -21,21 +26,21 @@ export async function startDelivery(
   const { definition, loaded } = experiment;
   const { connection } = trackingTarget(definition.tracking.uri);
   if (connection === null) return { finish: async () => undefined };
-  const delivery = MlflowDelivery.start({
+  const tags = await sourceTags(loaded.source.baseDirectory, loaded.source.file);
+  const delivery = BackgroundDelivery.start({
     folder,
     connection,
     experiment: definition.tracking.experiment ?? definition.name,
-    run: {
-      id: lock.runId,
-      name: `${lock.name}-s${lock.seed}`,
-      startTime: Date.parse(lock.created),
-      definition: resolvedDefinition(experiment),
-      tags: await sourceTags(loaded.source.baseDirectory, loaded.source.file),
-    },
+    run: describeRun(lock, tags),
+    artifacts: runArtifacts,
+    checkpoints: definition.tracking.checkpoints,
+    systemMetricsEverySeconds,
     note,
   });
   return {
     async finish(status) {
+      const { plotRun } = await import("../tracking/plot-run.js");
+      await plotRun(folder).catch((error: unknown) => note(`no plot for MLflow: ${error}`));
       const { url } = await delivery.finish(status);
       if (url !== null) note(`MLflow: ${url}`);
     },
