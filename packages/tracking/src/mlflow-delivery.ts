@@ -122,8 +122,8 @@ export class MlflowDelivery {
    * Sends the rest of the journal, the artifacts and the run's status. Close or flush the journal before. Never rejects.
    *
    * @param status how the run ended; `RUNNING` leaves it open, for another delivery
-   * @param withinSeconds how long nothing may get through before the rest is left for later. Default 20
-   * @param time when the run ended, in milliseconds since the epoch. Default: now
+   * @param options `withinSeconds`: how long nothing may get through before the rest is left for later (default 20);
+   * `time`: when the run ended, in milliseconds since the epoch (default: now)
    */
   async finish(
     status: Extract<RunStatus, "FINISHED" | "FAILED" | "KILLED" | "RUNNING">,
