@@ -44,39 +44,43 @@ it("trains a network of dense layers to tfjs-node's losses", async () => {
   });
 });
 
-it("trains convolution, pooling and batch normalisation to tfjs-node's losses", async () => {
-  const x = tf.randomNormal([48, 12, 12, 1], 0, 1, "float32", 12);
-  const labels = tf.oneHot(tf.range(0, 48, 1, "int32").mod(tf.scalar(3, "int32")) as tf.Tensor1D, 3);
-  const model = tf.sequential();
-  model.add(
-    tf.layers.conv2d({
-      inputShape: [12, 12, 1],
-      filters: 8,
-      kernelSize: 3,
-      padding: "same",
-      activation: "relu",
-      kernelInitializer: uniform(4),
-    }),
-  );
-  model.add(tf.layers.maxPooling2d({ poolSize: 2 }));
-  model.add(
-    tf.layers.conv2d({
-      filters: 16,
-      kernelSize: 3,
-      strides: 2,
-      padding: "same",
-      kernelInitializer: uniform(5),
-    }),
-  );
-  model.add(tf.layers.batchNormalization());
-  model.add(tf.layers.activation({ activation: "relu" }));
-  model.add(tf.layers.averagePooling2d({ poolSize: 2, strides: 1, padding: "same" }));
-  model.add(tf.layers.flatten());
-  model.add(tf.layers.dense({ units: 3, activation: "softmax", kernelInitializer: uniform(6) }));
-  model.compile({ optimizer: tf.train.sgd(0.05), loss: "categoricalCrossentropy" });
-  const found = await losses(model, x, labels.toFloat(), 6);
-  expect(found[5]).toBeLessThan(found[0] as number);
-  found.forEach((loss, epoch) => {
-    expect(Math.abs(loss - (EXPECTED.convolution[epoch] as number))).toBeLessThan(TOLERANCE);
-  });
-});
+// TensorFlow.js's wasm engine has no gradient of a convolution.
+it.runIf(process.env.ESPALIER_BACKEND !== "wasm")(
+  "trains convolution, pooling and batch normalisation to tfjs-node's losses",
+  async () => {
+    const x = tf.randomNormal([48, 12, 12, 1], 0, 1, "float32", 12);
+    const labels = tf.oneHot(tf.range(0, 48, 1, "int32").mod(tf.scalar(3, "int32")) as tf.Tensor1D, 3);
+    const model = tf.sequential();
+    model.add(
+      tf.layers.conv2d({
+        inputShape: [12, 12, 1],
+        filters: 8,
+        kernelSize: 3,
+        padding: "same",
+        activation: "relu",
+        kernelInitializer: uniform(4),
+      }),
+    );
+    model.add(tf.layers.maxPooling2d({ poolSize: 2 }));
+    model.add(
+      tf.layers.conv2d({
+        filters: 16,
+        kernelSize: 3,
+        strides: 2,
+        padding: "same",
+        kernelInitializer: uniform(5),
+      }),
+    );
+    model.add(tf.layers.batchNormalization());
+    model.add(tf.layers.activation({ activation: "relu" }));
+    model.add(tf.layers.averagePooling2d({ poolSize: 2, strides: 1, padding: "same" }));
+    model.add(tf.layers.flatten());
+    model.add(tf.layers.dense({ units: 3, activation: "softmax", kernelInitializer: uniform(6) }));
+    model.compile({ optimizer: tf.train.sgd(0.05), loss: "categoricalCrossentropy" });
+    const found = await losses(model, x, labels.toFloat(), 6);
+    expect(found[5]).toBeLessThan(found[0] as number);
+    found.forEach((loss, epoch) => {
+      expect(Math.abs(loss - (EXPECTED.convolution[epoch] as number))).toBeLessThan(TOLERANCE);
+    });
+  },
+);
