@@ -241,7 +241,24 @@ describe("espalier bench", () => {
     expect(profile.memory!.peakBytes).toBeGreaterThan(0);
   });
 
+  it("times every depth, with the dropout that is asked for", async () => {
+    const { depths, depth } = await json<{
+      depth: number;
+      depths: { steps: { depth: number; layerSeconds: number }[]; secondsPerLayer: number };
+    }>(
+      ...["bench", "tiny.yaml", "--depths", "--dropout", "0", "--steps", "1", "--warmup", "1"],
+      "model.depth=2",
+      "growth.schedule.depths=[1, 2]",
+      "growth.schedule.at=[0, 0.5]",
+    );
+    expect(depth).toBe(2);
+    expect(depths.steps.map((step) => step.depth)).toEqual([1, 2]);
+    expect(depths.secondsPerLayer).toEqual(expect.any(Number));
+  });
+
   it.each([
+    ["option '--depths' cannot be used with option '--depth <number>'", ["--depths", "--depth", "2"]],
+    ["expected a number of at least 0", ["--dropout", "-1"]],
     ["--unique 5 is more than the 4 layers that are executed", ["--unique", "5"]],
     ["expected a whole number of at least 1", ["--unique", "none"]],
     ["unknown option '--profil'", ["--profil"]],
