@@ -25,6 +25,8 @@ export function elementType(precision: Precision): NativeType {
 
 /** An input in the precision of a product: the tensor itself, or its copy in bfloat16, which is made once. */
 export function operand(frame: Frame, info: TensorInfo, precision: Precision): NativeTensor {
+  // A product of integers is a mistake, which the product itself tells of.
+  if (info.dtype !== "float32") return frame.tensor(info);
   if (precision === "fp32") return float32(frame, frame.tensor(info));
   const half = frame.backend.half(info.dataId);
   return frame.call(operators.reshape, half, info.shape);
