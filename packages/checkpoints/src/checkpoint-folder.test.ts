@@ -190,7 +190,7 @@ describe("opening", () => {
     await mkdir(nothing);
     await expect(openCheckpoint(nothing)).rejects.toThrow("it has neither steps nor weights");
     await writeFile(join(nothing, "pytorch_model.bin"), "");
-    await expect(openCheckpoint(nothing)).rejects.toThrow("pytorch_model.bin, which is not read");
+    await expect(openCheckpoint(nothing)).rejects.toThrow("pytorch_model.bin, a PyTorch pickle");
     await expect(openCheckpoint(join(nothing, "pytorch_model.bin"))).rejects.toMatchObject({
       hint: `give the folder that it lies in: ${nothing}`,
     });

@@ -28,6 +28,8 @@ export interface CheckpointContent {
   readonly config: JsonObject;
   /** Content of `tokenizer.json`, where there is one. */
   readonly tokenizerJson?: string;
+  /** Further files that Hugging Face's library reads, by name: `tokenizer_config.json`, `generation_config.json`. */
+  readonly companions?: { readonly [file: string]: JsonObject };
 }
 
 /**
@@ -43,10 +45,11 @@ export async function writeCheckpointFolder(
   existing: "refuse" | "replace" = "refuse",
 ): Promise<void> {
   await writeFolderDurably(path, existing, async (folder) => {
-    await writeTextDurably(
-      join(folder, checkpointFiles.config),
-      `${JSON.stringify(content.config, null, 2)}\n`,
-    );
+    for (const [file, json] of Object.entries({
+      [checkpointFiles.config]: content.config,
+      ...content.companions,
+    }))
+      await writeTextDurably(join(folder, file), `${JSON.stringify(json, null, 2)}\n`);
     if (content.tokenizerJson !== undefined)
       await writeTextDurably(join(folder, checkpointFiles.tokenizer), content.tokenizerJson);
     await writeSafetensors(join(folder, checkpointFiles.model), content.model);

@@ -16,6 +16,37 @@ export const elementBytes: { readonly [Type in ElementType]: number } = {
   BOOL: 1,
 };
 
+/** The element types that are floating-point numbers. */
+export const floatTypes = ["F32", "F16", "BF16", "F64"] as const;
+
+/** A floating-point element type. */
+export type FloatType = (typeof floatTypes)[number];
+
+/** Whether an element type is a floating-point number. */
+export function isFloatType(type: ElementType): type is FloatType {
+  return floatTypes.some((candidate) => candidate === type);
+}
+
+/**
+ * Stored numbers as float32: F32 as a view of the same bytes, the others converted. F64 is rounded to the nearest.
+ *
+ * @param bytes whole elements, starting where a typed array may start
+ */
+export function floats(bytes: Uint8Array, type: FloatType): Float32Array {
+  switch (type) {
+    case "F32":
+      return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+    case "F16":
+      return float16ToFloat32(bytes);
+    case "BF16":
+      return bfloat16ToFloat32(bytes);
+    case "F64":
+      return Float32Array.from(new Float64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8));
+    default:
+      return type satisfies never;
+  }
+}
+
 /** bfloat16 is the upper half of a float32. */
 export function bfloat16ToFloat32(bytes: Uint8Array): Float32Array {
   const halves = alignedUint16(bytes);
@@ -24,11 +55,15 @@ export function bfloat16ToFloat32(bytes: Uint8Array): Float32Array {
   return new Float32Array(words.buffer);
 }
 
+/** The value of every half-precision number. */
+let halfTable: Float32Array | undefined;
+
 /** IEEE 754 half precision, subnormals, infinities and NaN included. */
 export function float16ToFloat32(bytes: Uint8Array): Float32Array {
+  halfTable ??= Float32Array.from({ length: 0x10000 }, (_, half) => halfToNumber(half));
   const halves = alignedUint16(bytes);
   const values = new Float32Array(halves.length);
-  for (let index = 0; index < halves.length; index++) values[index] = halfToNumber(halves[index]!);
+  for (let index = 0; index < halves.length; index++) values[index] = halfTable[halves[index]!]!;
   return values;
 }
 

@@ -3,7 +3,8 @@ import { basename, dirname, join, resolve } from "node:path";
 import { EspalierError, type JsonObject, UsageError } from "@espalier/core";
 import { checkpointFiles, lastCompleteStep, listSteps, stepFolder } from "./checkpoint-folder.js";
 import { readFailure } from "./file-failures.js";
-import { openSafetensors, openShardedSafetensors, type TensorSource } from "./safetensors-reader.js";
+import { openSafetensors, type TensorSource } from "./safetensors-reader.js";
+import { openShardedSafetensors } from "./sharded-safetensors.js";
 
 /** A checkpoint, open for reading. Close it. */
 export interface OpenCheckpoint {
@@ -49,7 +50,7 @@ export async function openCheckpoint(path: string): Promise<OpenCheckpoint> {
 async function openFolder(folder: string, kind: "run" | "step"): Promise<OpenCheckpoint> {
   const names = new Set(await readdir(folder));
   const single = names.has(checkpointFiles.model);
-  if (!single && !names.has(checkpointFiles.shards)) throw notFound(folder, ...missingWeights(names));
+  if (!single && !names.has(checkpointFiles.shards)) throw notFound(folder, ...missingWeights(folder, names));
   if (!names.has(checkpointFiles.config))
     throw notFound(folder, `it has ${checkpointFiles.model}, but no ${checkpointFiles.config}`);
   const at = (name: string): string => join(folder, name);
@@ -83,13 +84,19 @@ async function openFolder(folder: string, kind: "run" | "step"): Promise<OpenChe
   };
 }
 
-function missingWeights(names: ReadonlySet<string>): [what: string, hint?: string] {
-  const pickled = [...names].filter((name) => name === "pytorch_model.bin" || name.endsWith(".pt"));
-  if (pickled.length > 0)
+function missingWeights(folder: string, names: ReadonlySet<string>): [what: string, hint?: string] {
+  const pickled = [...names].find((name) => /\.(bin|pt|pth|ckpt|pkl)(\.index\.json)?$/.test(name));
+  if (pickled !== undefined)
     return [
-      `it has its weights as ${pickled[0]}, which is not read`,
-      "save them with Hugging Face's save_pretrained(…, safe_serialization=True)",
+      `it has its weights as ${pickled}, a PyTorch pickle: reading one runs whatever program was put into it, so it is not read`,
+      `where you trust it, convert it: python -c 'from transformers import AutoModelForPreTraining as M; M.from_pretrained(${JSON.stringify(folder)}).save_pretrained(${JSON.stringify(`${folder}-safetensors`)}, safe_serialization=True)' and copy tokenizer.json along`,
     ];
+  const other = [...names].find((name) => /\.(h5|msgpack|onnx|gguf)$/.test(name));
+  if (other !== undefined)
+    return [`it has its weights as ${other}; only safetensors are read`, "save them as safetensors"];
+  const elsewhere = [...names].find((name) => name.endsWith(".safetensors"));
+  if (elsewhere !== undefined)
+    return [`it has ${elsewhere}, but neither ${checkpointFiles.model} nor ${checkpointFiles.shards}`];
   if (names.has("definition.yaml") || names.has("lock.json") || names.has("metrics.jsonl"))
     return ["it is a run folder that has no checkpoint yet"];
   return ["it has neither steps nor weights"];

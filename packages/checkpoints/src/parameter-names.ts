@@ -8,7 +8,12 @@ import type { TensorSource } from "./safetensors-reader.js";
  * @param name the name that Hugging Face's library saves today
  */
 export function storedName(weights: TensorSource, name: string): string | null {
-  return candidates(name).find((candidate) => weights.tensors.has(candidate)) ?? null;
+  return storedNames(weights, name)[0] ?? null;
+}
+
+/** Every name under which a parameter is stored, the newest generation first. */
+export function storedNames(weights: TensorSource, name: string): string[] {
+  return candidates(name).filter((candidate) => weights.tensors.has(candidate));
 }
 
 function candidates(name: string): string[] {
@@ -16,5 +21,9 @@ function candidates(name: string): string[] {
   if (/LayerNorm\.(weight|bias)$/.test(name))
     generations.push(name.replace(/weight$/, "gamma").replace(/bias$/, "beta"));
   if (name === "cls.predictions.bias") generations.push("cls.predictions.decoder.bias");
-  return generations.flatMap((candidate) => [candidate, candidate.replace(/^(transformer|bert)\./, "")]);
+  return [
+    ...new Set(
+      generations.flatMap((candidate) => [candidate, candidate.replace(/^(transformer|bert)\./, "")]),
+    ),
+  ];
 }

@@ -1,5 +1,6 @@
 import { EspalierError } from "@espalier/core";
 import { type ElementType, elementBytes, elementTypes } from "./number-formats.js";
+import { repeatedKey } from "./repeated-json-key.js";
 
 /** A tensor as a safetensors header describes it. */
 export interface StoredTensor {
@@ -21,10 +22,12 @@ export function elementCount(shape: readonly number[]): number {
  * Reads and checks a header: known types, sizes that agree with shapes, data that fills the file without overlap or
  * gaps, no name twice.
  *
+ * @param bytes the header's text
  * @param dataBytes bytes of the file after the header
  * @throws EspalierError ESPALIER_SAFETENSORS_INVALID naming the file, and the tensor where one is at fault
  */
-export function parseHeader(text: string, dataBytes: number, file: string): Map<string, StoredTensor> {
+export function parseHeader(bytes: Uint8Array, dataBytes: number, file: string): Map<string, StoredTensor> {
+  const text = decode(bytes, file);
   let header: unknown;
   try {
     header = JSON.parse(text);
@@ -32,11 +35,13 @@ export function parseHeader(text: string, dataBytes: number, file: string): Map<
     throw invalid(file, "its header is not JSON", cause);
   }
   if (!isObject(header)) throw invalid(file, "its header is not a JSON object");
-  const repeated = repeatedKey(text);
-  if (repeated !== null) throw invalid(file, `tensor "${repeated}" is described twice`);
+  refuseRepeatedKey(text, file);
+  const { __metadata__: metadata, ...descriptions } = header;
+  if (metadata !== undefined && !isTexts(metadata))
+    throw invalid(file, `its __metadata__ holds more than texts: ${JSON.stringify(metadata).slice(0, 80)}`);
   const tensors = new Map<string, StoredTensor>();
-  for (const [name, description] of Object.entries(header))
-    if (name !== "__metadata__") tensors.set(name, parseTensor(name, description, dataBytes, file));
+  for (const [name, description] of Object.entries(descriptions))
+    tensors.set(name, parseTensor(name, description, dataBytes, file));
   checkLayout(tensors, dataBytes, file);
   return tensors;
 }
@@ -83,28 +88,28 @@ function checkLayout(tensors: Map<string, StoredTensor>, dataBytes: number, file
     throw invalid(file, `its last ${dataBytes - position} bytes belong to no tensor`);
 }
 
-/** JSON.parse keeps the last of two equal keys without a word; this finds the first repeated one at the top level. */
-function repeatedKey(text: string): string | null {
-  const seen = new Set<string>();
-  let nesting = 0;
-  let expectsKey = false;
-  for (let at = 0; at < text.length; at++) {
-    const character = text[at];
-    if (character === '"') {
-      const start = at;
-      for (at++; text[at] !== '"'; at++) if (text[at] === "\\") at++;
-      if (nesting !== 1 || !expectsKey) continue;
-      const key = JSON.parse(text.slice(start, at + 1)) as string;
-      if (seen.has(key)) return key;
-      seen.add(key);
-      expectsKey = false;
-    } else if (character === "{" || character === "[") {
-      nesting++;
-      expectsKey = nesting === 1;
-    } else if (character === "}" || character === "]") nesting--;
-    else if (character === "," && nesting === 1) expectsKey = true;
+function decode(bytes: Uint8Array, file: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw invalid(file, "its header is not UTF-8", cause);
   }
-  return null;
+}
+
+function refuseRepeatedKey(text: string, file: string): void {
+  const repeated = repeatedKey(text);
+  if (repeated === null) return;
+  const [tensor] = repeated.within;
+  throw invalid(
+    file,
+    tensor === undefined
+      ? `tensor "${repeated.key}" is described twice`
+      : `tensor "${tensor}" has "${repeated.key}" twice`,
+  );
+}
+
+function isTexts(value: unknown): boolean {
+  return isObject(value) && Object.values(value).every((text) => typeof text === "string");
 }
 
 function isObject(value: unknown): value is { readonly [key: string]: unknown } {

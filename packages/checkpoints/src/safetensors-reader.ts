@@ -1,8 +1,7 @@
-import { type FileHandle, open, readFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { type FileHandle, open } from "node:fs/promises";
 import { EspalierError } from "@espalier/core";
 import { readFailure } from "./file-failures.js";
-import { bfloat16ToFloat32, float16ToFloat32, int64ToInt32 } from "./number-formats.js";
+import { type FloatType, floats, int64ToInt32, isFloatType } from "./number-formats.js";
 import { invalid, parseHeader, type StoredTensor } from "./safetensors-header.js";
 
 /** Named tensors on disk, read one at a time. */
@@ -17,6 +16,13 @@ export interface TensorSource {
    */
   readFloats(name: string): Promise<Float32Array>;
   /**
+   * The same numbers as float32 bytes, piece by piece, in a few MiB of memory. A piece is valid until the next is asked
+   * for.
+   *
+   * @throws EspalierError as {@link TensorSource.readFloats}
+   */
+  floatPieces(name: string): AsyncIterable<Uint8Array>;
+  /**
    * An integer tensor as int32 (I32, U8, BOOL, and I64 whose values fit).
    *
    * @throws EspalierError if it is not there, holds floats, or a value does not fit
@@ -27,6 +33,9 @@ export interface TensorSource {
 
 // The reference implementation's limit: no real header comes near, a damaged length does.
 const largestHeader = 100_000_000;
+// Large enough that the system's calls do not count, small enough to stay in the processor's cache. A multiple of 8, so
+// that no number is torn apart.
+const pieceBytes = 2 ** 20;
 
 /**
  * Opens a safetensors file and checks its whole header; data is read on demand.
@@ -40,63 +49,24 @@ export async function openSafetensors(file: string): Promise<TensorSource> {
   try {
     const { size } = await handle.stat();
     if (size < 8) throw invalid(file, `it has only ${size} bytes`);
-    const length = (await readBytes(handle, 0, 8, file)).readBigUInt64LE();
-    if (length > BigInt(Math.min(size - 8, largestHeader)))
+    const length = littleEndian(await readBytes(handle, 0, 8, file));
+    if (length > BigInt(size - 8))
       throw invalid(
         file,
         `its header claims ${length} bytes, but the file has ${size}; it is cut off or damaged`,
       );
+    if (length > BigInt(largestHeader))
+      throw invalid(
+        file,
+        `its header claims ${length} bytes, more than the ${largestHeader} that are allowed`,
+      );
     const headerBytes = Number(length);
-    const text = (await readBytes(handle, 8, headerBytes, file)).toString("utf8");
-    const tensors = parseHeader(text, size - 8 - headerBytes, file);
+    const tensors = parseHeader(await readBytes(handle, 8, headerBytes, file), size - 8 - headerBytes, file);
     return new SafetensorsFile(file, tensors, handle, 8 + headerBytes);
   } catch (error) {
     await handle.close();
     throw error;
   }
-}
-
-/**
- * Opens `model.safetensors.index.json` and every shard that it names.
- *
- * @throws EspalierError ESPALIER_SHARDS_INVALID if the index is damaged, a shard is missing, or lacks a tensor
- */
-export async function openShardedSafetensors(indexFile: string): Promise<TensorSource> {
-  const places = await readIndex(indexFile);
-  const shards = new Map<string, TensorSource>();
-  const owners = new Map<string, TensorSource>();
-  const tensors = new Map<string, StoredTensor>();
-  try {
-    for (const [name, shardName] of places) {
-      let shard = shards.get(shardName);
-      if (shard === undefined) {
-        shard = await openSafetensors(join(dirname(indexFile), shardName));
-        shards.set(shardName, shard);
-      }
-      const stored = shard.tensors.get(name);
-      if (stored === undefined)
-        throw shardsInvalid(indexFile, `tensor "${name}" should be in ${shardName}, but is not`);
-      owners.set(name, shard);
-      tensors.set(name, stored);
-    }
-  } catch (error) {
-    for (const shard of shards.values()) await shard.close();
-    throw error;
-  }
-  const owner = (name: string): TensorSource => {
-    const shard = owners.get(name);
-    if (shard === undefined) throw missingTensor(indexFile, name);
-    return shard;
-  };
-  return {
-    file: indexFile,
-    tensors,
-    readFloats: async (name) => owner(name).readFloats(name),
-    readIntegers: async (name) => owner(name).readIntegers(name),
-    close: async () => {
-      for (const shard of shards.values()) await shard.close();
-    },
-  };
 }
 
 class SafetensorsFile implements TensorSource {
@@ -109,18 +79,21 @@ class SafetensorsFile implements TensorSource {
 
   async readFloats(name: string): Promise<Float32Array> {
     const stored = this.find(name);
-    const bytes = await this.bytes(stored);
-    switch (stored.type) {
-      case "F32":
-        return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-      case "F16":
-        return float16ToFloat32(bytes);
-      case "BF16":
-        return bfloat16ToFloat32(bytes);
-      case "F64":
-        return Float32Array.from(new Float64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8));
-      default:
-        throw this.wrongType(stored, "floating-point numbers");
+    return floats(await this.bytes(stored), this.floatType(stored));
+  }
+
+  async *floatPieces(name: string): AsyncGenerator<Uint8Array> {
+    const stored = this.find(name);
+    const type = this.floatType(stored);
+    const buffer = new Uint8Array(new ArrayBuffer(Math.min(pieceBytes, stored.end - stored.begin)));
+    for (let begin = stored.begin; begin < stored.end; begin += buffer.byteLength) {
+      const piece = buffer.subarray(0, Math.min(buffer.byteLength, stored.end - begin));
+      await readInto(this.handle, piece, this.dataStart + begin, this.file);
+      if (type === "F32") yield piece;
+      else {
+        const converted = floats(piece, type);
+        yield new Uint8Array(converted.buffer, converted.byteOffset, converted.byteLength);
+      }
     }
   }
 
@@ -163,6 +136,11 @@ class SafetensorsFile implements TensorSource {
     return readBytes(this.handle, this.dataStart + stored.begin, stored.end - stored.begin, this.file);
   }
 
+  private floatType(stored: StoredTensor): FloatType {
+    if (isFloatType(stored.type)) return stored.type;
+    throw this.wrongType(stored, "floating-point numbers");
+  }
+
   private wrongType(stored: StoredTensor, wanted: string): EspalierError {
     return new EspalierError(
       "ESPALIER_TENSOR_TYPE",
@@ -172,60 +150,42 @@ class SafetensorsFile implements TensorSource {
   }
 }
 
-async function readIndex(indexFile: string): Promise<[name: string, shard: string][]> {
-  const text = await readFile(indexFile, "utf8").catch((cause) => {
-    throw readFailure(indexFile, cause);
-  });
-  let index: unknown;
-  try {
-    index = JSON.parse(text);
-  } catch (cause) {
-    throw shardsInvalid(indexFile, "it is not JSON", cause);
-  }
-  const map = (index as { weight_map?: unknown } | null)?.weight_map;
-  if (typeof map !== "object" || map === null || Array.isArray(map))
-    throw shardsInvalid(indexFile, 'it has no "weight_map"');
-  return Object.entries(map).map(([name, shard]) => {
-    // A shard lies beside its index; anything else would read files that the checkpoint has no business with.
-    if (typeof shard !== "string" || shard !== basename(shard) || shard === "" || shard === "..")
-      throw shardsInvalid(
-        indexFile,
-        `tensor "${name}" names the shard ${JSON.stringify(shard)}, which is no file name`,
-      );
-    return [name, shard];
-  });
-}
-
 async function readBytes(
   handle: FileHandle,
   position: number,
   length: number,
   file: string,
-): Promise<Buffer> {
-  const buffer = Buffer.from(new ArrayBuffer(length));
-  let filled = 0;
-  while (filled < length) {
+): Promise<Uint8Array> {
+  const bytes = new Uint8Array(new ArrayBuffer(length));
+  await readInto(handle, bytes, position, file);
+  return bytes;
+}
+
+async function readInto(
+  handle: FileHandle,
+  bytes: Uint8Array,
+  position: number,
+  file: string,
+): Promise<void> {
+  for (let filled = 0; filled < bytes.byteLength; ) {
     const { bytesRead } = await handle
-      .read(buffer, filled, Math.min(length - filled, 2 ** 30), position + filled)
+      .read(bytes, filled, Math.min(bytes.byteLength - filled, 2 ** 30), position + filled)
       .catch((cause) => {
         throw readFailure(file, cause);
       });
     if (bytesRead === 0) throw invalid(file, "it ends in the middle of its data");
     filled += bytesRead;
   }
-  return buffer;
 }
 
-function missingTensor(file: string, name: string): EspalierError {
+function littleEndian(bytes: Uint8Array): bigint {
+  return new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
+}
+
+/** The error of a tensor that is not there. */
+export function missingTensor(file: string, name: string): EspalierError {
   return new EspalierError("ESPALIER_TENSOR_MISSING", `there is no tensor "${name}" in ${file}`, {
     file,
     key: name,
-  });
-}
-
-function shardsInvalid(file: string, what: string, cause?: unknown): EspalierError {
-  return new EspalierError("ESPALIER_SHARDS_INVALID", `${file} is not a valid index of shards: ${what}`, {
-    file,
-    cause,
   });
 }

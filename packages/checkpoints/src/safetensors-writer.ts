@@ -8,8 +8,8 @@ export interface TensorToWrite {
   readonly name: string;
   readonly type: ElementType;
   readonly shape: readonly number[];
-  /** The elements in row-major order; as many bytes as type and shape need. */
-  data(): Promise<ArrayBufferView> | ArrayBufferView;
+  /** The elements in row-major order, at once or in pieces; as many bytes as type and shape need. */
+  data(): Promise<ArrayBufferView> | ArrayBufferView | AsyncIterable<ArrayBufferView>;
 }
 
 /**
@@ -43,15 +43,21 @@ export async function writeSafetensors(path: string, tensors: readonly TensorToW
     await writeFully(file, length);
     await writeFully(file, text);
     for (const tensor of tensors) {
-      const data = await tensor.data();
       const wanted = elementCount(tensor.shape) * elementBytes[tensor.type];
-      if (data.byteLength !== wanted)
-        throw new EspalierError(
+      const wrongSize = (given: number): EspalierError =>
+        new EspalierError(
           "ESPALIER_TENSOR_SIZE",
-          `tensor "${tensor.name}" of shape [${tensor.shape.join(",")}] needs ${wanted} bytes, but has ${data.byteLength}`,
+          `tensor "${tensor.name}" of shape [${tensor.shape.join(",")}] needs ${wanted} bytes, but has ${given}`,
           { file: path, key: tensor.name },
         );
-      await writeFully(file, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      const data = tensor.data();
+      let written = 0;
+      for await (const piece of Symbol.asyncIterator in data ? data : [await data]) {
+        written += piece.byteLength;
+        if (written > wanted) throw wrongSize(written);
+        await writeFully(file, new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength));
+      }
+      if (written !== wanted) throw wrongSize(written);
     }
   });
 }

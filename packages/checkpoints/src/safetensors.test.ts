@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { EspalierError } from "@espalier/core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openSafetensors, openShardedSafetensors } from "./safetensors-reader.js";
+import { openSafetensors } from "./safetensors-reader.js";
 import { writeSafetensors } from "./safetensors-writer.js";
+import { openShardedSafetensors } from "./sharded-safetensors.js";
 
 let folder: string;
 beforeAll(async () => {

@@ -26,7 +26,18 @@ export function modelOf(config: JsonObject, registry: PluginRegistry, file: stri
       `no model family reads the model_type ${JSON.stringify(config.model_type ?? null)}; there are ${families.map((candidate) => candidate.modelType).join(", ")}`,
       { file, key: "model_type" },
     );
-  return { family, config: family.fromHuggingFace(config) };
+  try {
+    return { family, config: family.fromHuggingFace(config) };
+  } catch (error) {
+    // The family knows the file as "config.json"; which one it is, is known here.
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(error.code, error.message, {
+      file,
+      ...(error.key === undefined ? {} : { key: error.key }),
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+      cause: error,
+    });
+  }
 }
 
 /** Opens a checkpoint (run, step or Hugging Face folder) and reads its model. Close it. */

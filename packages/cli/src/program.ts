@@ -3,7 +3,9 @@ import { addBench } from "./commands/bench.js";
 import { addCompare } from "./commands/compare.js";
 import { addDoctor } from "./commands/doctor.js";
 import { addEvaluate } from "./commands/evaluate.js";
+import { addExport } from "./commands/export.js";
 import { addGrow } from "./commands/grow.js";
+import { addImport } from "./commands/import.js";
 import { addPlan } from "./commands/plan.js";
 import { addPlugin } from "./commands/plugin.js";
 import { addProbe } from "./commands/probe.js";
@@ -44,6 +46,8 @@ Exit codes: 0 success, 1 failure, 2 wrong use or a wrong definition.`,
     addEvaluate,
     addSample,
     addGrow,
+    addExport,
+    addImport,
     addProbe,
     addBench,
     addPlugin,

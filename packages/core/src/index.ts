@@ -1,6 +1,7 @@
 export { canonicalJson } from "./canonical-json.js";
 export type { ErrorDetails, ExitCode } from "./errors.js";
 export { EspalierError, suggest, UsageError, unknownName } from "./errors.js";
+export type { ForeignTensor } from "./foreign-tensor.js";
 export type {
   AxisMap,
   GrowthMap,

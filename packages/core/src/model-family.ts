@@ -1,4 +1,5 @@
 import type { Tensor, Tensor2D } from "@tensorflow/tfjs-core";
+import type { ForeignTensor } from "./foreign-tensor.js";
 import type { JsonObject } from "./json.js";
 import type { LayerMap } from "./layer-map.js";
 import type { RandomStream } from "./random-stream.js";
@@ -148,6 +149,8 @@ export interface ModelFamily {
   memory(config: ModelConfig, load: StepLoad, compute?: ComputeOptions): MemoryCost;
   /** The content of Hugging Face's `config.json`. */
   toHuggingFace(config: ModelConfig): JsonObject;
+  /** What Hugging Face's checkpoints of this architecture may hold beside its parameters. Default: nothing. */
+  readonly foreignTensors?: readonly ForeignTensor[];
   /**
    * Reads Hugging Face's `config.json`.
    *

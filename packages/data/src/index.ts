@@ -11,6 +11,8 @@ export { textCorpus } from "./corpora/text.js";
 export { dataPlugin, dataPlugin as default } from "./data-plugin.js";
 export type { SplitDocument, SplitRule } from "./document-split.js";
 export { chooseSplitRule, defaultValidationShare, splitDocuments } from "./document-split.js";
+export type { TokenizerUse } from "./hugging-face-files.js";
+export { tokenizerFiles } from "./hugging-face-files.js";
 export { causalLm } from "./objectives/causal-lm.js";
 export type { MaskedLmOptions } from "./objectives/masked-lm.js";
 export { maskedLm, maskedLmDefaults } from "./objectives/masked-lm.js";

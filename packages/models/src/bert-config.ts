@@ -1,4 +1,4 @@
-import type { JsonObject, ModelConfig } from "@espalier/core";
+import type { ForeignTensor, JsonObject, ModelConfig } from "@espalier/core";
 import { checkShape } from "@espalier/core";
 import { checkConfig } from "./check.js";
 import { huggingFaceJson } from "./hugging-face-json.js";
@@ -27,6 +27,35 @@ export function bertToHuggingFace(config: ModelConfig): JsonObject {
   };
 }
 
+/** What checkpoints of BERT hold beside the encoder and its masked-LM head. */
+export const bertForeignTensors: readonly ForeignTensor[] = [
+  {
+    name: /^cls\.predictions\.decoder\.weight$/,
+    what: "the decoder",
+    treatment: { tiedTo: "bert.embeddings.word_embeddings.weight" },
+  },
+  {
+    name: /^cls\.predictions\.decoder\.bias$/,
+    what: "the decoder's bias",
+    treatment: { tiedTo: "cls.predictions.bias" },
+  },
+  { name: /^(bert\.)?pooler\./, what: "the pooler", treatment: "leave-out" },
+  { name: /^cls\.seq_relationship\./, what: "the next-sentence head", treatment: "leave-out" },
+  { name: /^classifier\./, what: "a classification head", treatment: "leave-out" },
+  { name: /^qa_outputs\./, what: "a question-answering head", treatment: "leave-out" },
+  {
+    name: /^(bert\.)?embeddings\.(position_ids|token_type_ids)$/,
+    what: "a buffer",
+    treatment: "leave-out",
+  },
+  { name: /\.crossattention\./, what: "cross attention", treatment: "refuse" },
+  {
+    name: /\.attention\.self\.distance_embedding\./,
+    what: "relative positions",
+    treatment: "refuse",
+  },
+];
+
 /** @throws UsageError for a BERT that is not computed here: decoders, other activations, relative positions, untied heads */
 export function bertFromHuggingFace(json: JsonObject): ModelConfig {
   const read = huggingFaceJson(json, "bert");
@@ -35,6 +64,8 @@ export function bertFromHuggingFace(json: JsonObject): ModelConfig {
   read.require("position_embedding_type", ["absolute"], "only learned absolute positions are computed");
   read.require("is_decoder", [false], "only the bidirectional encoder is computed");
   read.require("add_cross_attention", [false], "only self-attention is computed");
+  read.requireEmpty("pruned_heads", "every layer has all its heads");
+  read.requireEmpty("quantization_config", "weights are float32");
   read.require("tie_word_embeddings", [true], "only a decoder tied to the word embeddings is computed");
   const dropout = read.number("hidden_dropout_prob", 0.1);
   const attentionDropout = read.number("attention_probs_dropout_prob", 0.1);

@@ -22,7 +22,7 @@ import {
   stackedLinear,
 } from "@espalier/ops";
 import * as tf from "@tensorflow/tfjs";
-import { bertFromHuggingFace, bertToHuggingFace } from "./bert-config.js";
+import { bertForeignTensors, bertFromHuggingFace, bertToHuggingFace } from "./bert-config.js";
 import { checkConfig } from "./check.js";
 import { memoryCost, stepCost } from "./cost.js";
 import { dropoutPlaces, embeddingsLayer } from "./dropout-places.js";
@@ -195,5 +195,6 @@ export const bert: ModelFamily = {
   memory: (config, load, compute) =>
     memoryCost(specsOf(table, config), config, load, { headTransform: true }, compute),
   toHuggingFace: bertToHuggingFace,
+  foreignTensors: bertForeignTensors,
   fromHuggingFace: bertFromHuggingFace,
 };

@@ -1,4 +1,4 @@
-import type { JsonObject, ModelConfig } from "@espalier/core";
+import type { ForeignTensor, JsonObject, ModelConfig } from "@espalier/core";
 import { checkShape } from "@espalier/core";
 import { checkConfig } from "./check.js";
 import { huggingFaceJson } from "./hugging-face-json.js";
@@ -29,6 +29,21 @@ export function gpt2ToHuggingFace(config: ModelConfig): JsonObject {
   };
 }
 
+/** What checkpoints of GPT-2 hold beside the decoder. */
+export const gpt2ForeignTensors: readonly ForeignTensor[] = [
+  { name: /^lm_head\.weight$/, what: "the head", treatment: { tiedTo: "transformer.wte.weight" } },
+  {
+    name: /^(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)$/,
+    what: "the causal mask, a buffer",
+    treatment: "leave-out",
+  },
+  { name: /^score\./, what: "a classification head", treatment: "leave-out" },
+  { name: /^classifier\./, what: "a classification head", treatment: "leave-out" },
+  { name: /^qa_outputs\./, what: "a question-answering head", treatment: "leave-out" },
+  { name: /^multiple_choice_head\./, what: "a multiple-choice head", treatment: "leave-out" },
+  { name: /\.crossattention\.|\.ln_cross_attn\./, what: "cross attention", treatment: "refuse" },
+];
+
 /** @throws UsageError for a GPT-2 that is not computed here: other activations or attention scales, untied heads */
 export function gpt2FromHuggingFace(json: JsonObject): ModelConfig {
   const read = huggingFaceJson(json, "gpt2");
@@ -38,6 +53,8 @@ export function gpt2FromHuggingFace(json: JsonObject): ModelConfig {
   read.require("scale_attn_weights", [true], "attention is always scaled by 1/√channels");
   read.require("scale_attn_by_inverse_layer_idx", [false], "attention is not scaled by layer");
   read.require("add_cross_attention", [false], "only self-attention is computed");
+  read.requireEmpty("pruned_heads", "every layer has all its heads");
+  read.requireEmpty("quantization_config", "weights are float32");
   read.require("tie_word_embeddings", [true], "only a head tied to the token embeddings is computed");
   const hiddenSize = read.size("n_embd");
   const dropout = read.number("resid_pdrop", 0.1);

@@ -23,7 +23,7 @@ import * as tf from "@tensorflow/tfjs";
 import { checkConfig } from "./check.js";
 import { memoryCost, stepCost } from "./cost.js";
 import { dropoutPlaces, embeddingsLayer } from "./dropout-places.js";
-import { gpt2FromHuggingFace, gpt2ToHuggingFace } from "./gpt2-config.js";
+import { gpt2ForeignTensors, gpt2FromHuggingFace, gpt2ToHuggingFace } from "./gpt2-config.js";
 import { checkInput, flatIds } from "./input.js";
 import { layerRunner } from "./layer-runner.js";
 import { layoutOf, type ParameterTable, specsOf } from "./parameter-table.js";
@@ -164,5 +164,6 @@ export const gpt2: ModelFamily = {
   memory: (config, load, compute) =>
     memoryCost(specsOf(table, config), config, load, { headTransform: false }, compute),
   toHuggingFace: gpt2ToHuggingFace,
+  foreignTensors: gpt2ForeignTensors,
   fromHuggingFace: gpt2FromHuggingFace,
 };

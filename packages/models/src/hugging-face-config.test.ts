@@ -60,6 +60,8 @@ describe("variants that are not computed", () => {
     [bert, "position_embedding_type", "relative_key"],
     [bert, "is_decoder", true],
     [bert, "tie_word_embeddings", false],
+    [bert, "pruned_heads", { 0: [1] }],
+    [bert, "quantization_config", { quant_method: "bitsandbytes" }],
     [gpt2, "activation_function", "gelu"],
     [gpt2, "scale_attn_weights", false],
     [gpt2, "scale_attn_by_inverse_layer_idx", true],

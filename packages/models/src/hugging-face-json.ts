@@ -14,6 +14,8 @@ export interface HuggingFaceJson {
    * @param why what we compute instead
    */
   require(key: string, values: readonly Json[], why: string): void;
+  /** Refuses a variant that is described by a filled object. */
+  requireEmpty(key: string, why: string): void;
 }
 
 /** @throws UsageError ESPALIER_HF_CONFIG_INVALID, ESPALIER_HF_CONFIG_UNSUPPORTED from its methods */
@@ -24,6 +26,13 @@ export function huggingFaceJson(json: JsonObject, modelType: string): HuggingFac
       "ESPALIER_HF_CONFIG_INVALID",
       `config.json of a ${modelType} model: "${key}" must be ${expected}, but ${given}`,
       { file: "config.json", key },
+    );
+  };
+  const unsupported = (key: string, why: string, hint: string): never => {
+    throw new UsageError(
+      "ESPALIER_HF_CONFIG_UNSUPPORTED",
+      `config.json of a ${modelType} model: "${key}" is ${JSON.stringify(json[key])}, but ${why}`,
+      { file: "config.json", key, hint },
     );
   };
   const number = (key: string, otherwise: number): number => {
@@ -45,15 +54,12 @@ export function huggingFaceJson(json: JsonObject, modelType: string): HuggingFac
     require(key, values, why) {
       const value = json[key];
       if (value === undefined || values.includes(value)) return;
-      throw new UsageError(
-        "ESPALIER_HF_CONFIG_UNSUPPORTED",
-        `config.json of a ${modelType} model: "${key}" is ${JSON.stringify(value)}, but ${why}`,
-        {
-          file: "config.json",
-          key,
-          hint: `supported: ${values.map((one) => JSON.stringify(one)).join(", ")}`,
-        },
-      );
+      unsupported(key, why, `supported: ${values.map((one) => JSON.stringify(one)).join(", ")}`);
+    },
+    requireEmpty(key, why) {
+      const value = json[key];
+      if (value == null || (typeof value === "object" && Object.keys(value).length === 0)) return;
+      unsupported(key, why, `supported: no "${key}"`);
     },
   };
 }
