@@ -70,6 +70,8 @@ export async function openSafetensors(file: string): Promise<TensorSource> {
 }
 
 class SafetensorsFile implements TensorSource {
+  private readonly freeBuffers: Uint8Array[] = [];
+
   constructor(
     readonly file: string,
     readonly tensors: ReadonlyMap<string, StoredTensor>,
@@ -85,15 +87,20 @@ class SafetensorsFile implements TensorSource {
   async *floatPieces(name: string): AsyncGenerator<Uint8Array> {
     const stored = this.find(name);
     const type = this.floatType(stored);
-    const buffer = new Uint8Array(new ArrayBuffer(Math.min(pieceBytes, stored.end - stored.begin)));
-    for (let begin = stored.begin; begin < stored.end; begin += buffer.byteLength) {
-      const piece = buffer.subarray(0, Math.min(buffer.byteLength, stored.end - begin));
-      await readInto(this.handle, piece, this.dataStart + begin, this.file);
-      if (type === "F32") yield piece;
-      else {
-        const converted = floats(piece, type);
-        yield new Uint8Array(converted.buffer, converted.byteOffset, converted.byteLength);
+    // A buffer serves tensor after tensor: to clear a new one for each would cost as much as reading does.
+    const buffer = this.freeBuffers.pop() ?? new Uint8Array(new ArrayBuffer(pieceBytes));
+    try {
+      for (let begin = stored.begin; begin < stored.end; begin += pieceBytes) {
+        const piece = buffer.subarray(0, Math.min(pieceBytes, stored.end - begin));
+        await readInto(this.handle, piece, this.dataStart + begin, this.file);
+        if (type === "F32") yield piece;
+        else {
+          const converted = floats(piece, type);
+          yield new Uint8Array(converted.buffer, converted.byteOffset, converted.byteLength);
+        }
       }
+    } finally {
+      this.freeBuffers.push(buffer);
     }
   }
 

@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { type OpenCheckpoint, openCheckpoint } from "@espalier/checkpoints";
 import { type JsonObject, type ModelConfig, type ModelFamily, UsageError } from "@espalier/core";
 import type { PluginRegistry } from "@espalier/experiments";
+import { configOf } from "./config-of-checkpoint.js";
 
 /** The model of a checkpoint. */
 export interface CheckpointModel {
@@ -26,18 +27,7 @@ export function modelOf(config: JsonObject, registry: PluginRegistry, file: stri
       `no model family reads the model_type ${JSON.stringify(config.model_type ?? null)}; there are ${families.map((candidate) => candidate.modelType).join(", ")}`,
       { file, key: "model_type" },
     );
-  try {
-    return { family, config: family.fromHuggingFace(config) };
-  } catch (error) {
-    // The family knows the file as "config.json"; which one it is, is known here.
-    if (!(error instanceof UsageError)) throw error;
-    throw new UsageError(error.code, error.message, {
-      file,
-      ...(error.key === undefined ? {} : { key: error.key }),
-      ...(error.hint === undefined ? {} : { hint: error.hint }),
-      cause: error,
-    });
-  }
+  return { family, config: configOf(family, config, file) };
 }
 
 /** Opens a checkpoint (run, step or Hugging Face folder) and reads its model. Close it. */

@@ -10,9 +10,8 @@ import {
 } from "@espalier/checkpoints";
 import { formatShape, type ModelConfig, UsageError } from "@espalier/core";
 import type { TextTokenizer } from "@espalier/data";
-import { openModel } from "./checkpoint-model.js";
-import { loadRegistry } from "./composition-root.js";
-import { readTokenizer } from "./read-tokenizer.js";
+import { openDescribed } from "./checkpoint-description.js";
+import { readTokenizerOf } from "./read-tokenizer-of.js";
 
 /** How a folder is imported. */
 export interface ImportRequest {
@@ -39,7 +38,7 @@ export interface ImportedCheckpoint {
  * @throws UsageError saying everything that differs from a model that can be computed
  */
 export async function importCheckpoint(path: string, request: ImportRequest): Promise<ImportedCheckpoint> {
-  const { checkpoint, family, config } = await openModel(path, await loadRegistry());
+  const { checkpoint, family, config } = await openDescribed(path);
   try {
     const match = matchTensors(checkpoint.weights, {
       parameters: family.parameters(config),
@@ -47,8 +46,7 @@ export async function importCheckpoint(path: string, request: ImportRequest): Pr
       leaveOut: request.leaveOut,
     });
     await refuseUntied(checkpoint.weights, match);
-    const tokenizer =
-      checkpoint.tokenizerFile === null ? null : await readTokenizer(checkpoint.tokenizerFile);
+    const tokenizer = await readTokenizerOf(checkpoint);
     const differences = [
       ...describeTensors(match, checkpoint),
       ...(await describeTokenizer(tokenizer, config, checkpoint)),

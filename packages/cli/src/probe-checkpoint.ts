@@ -1,10 +1,11 @@
 import { readFile } from "node:fs/promises";
-import { checkLayerMap, EspalierError, identityLayerMap, type LayerMap, UsageError } from "@espalier/core";
+import { UsageError } from "@espalier/core";
 import { disposeParameters } from "@espalier/growth";
 import { loadTrainingParameters, type ProbeResult, parseProbeBatch, probeBatch } from "@espalier/trainer";
 import { openModel } from "./checkpoint-model.js";
 import { loadRegistry } from "./composition-root.js";
 import type { EngineOptions } from "./engine-options.js";
+import { parseLayerMap } from "./layer-map-option.js";
 import { loadEngine } from "./run/engine.js";
 
 /** What is computed. */
@@ -61,29 +62,6 @@ export async function probeCheckpoint(
   } finally {
     await checkpoint.close();
   }
-}
-
-/** `0,0,1,1`; every layer once where nothing is given. */
-export function parseLayerMap(text: string | undefined, depth: number): LayerMap {
-  if (text === undefined) return identityLayerMap(depth);
-  const pieces = text.split(",").map((piece) => piece.trim());
-  const wrong = pieces.find((piece) => !/^\d+$/.test(piece));
-  if (wrong !== undefined)
-    throw new UsageError(
-      "ESPALIER_LAYER_MAP_INVALID",
-      `--layer-map ${text}: expected whole numbers with commas between them, given "${wrong}"`,
-      { hint: "for example 0,0,1,1" },
-    );
-  const map = pieces.map(Number);
-  try {
-    checkLayerMap(map, depth);
-  } catch (error) {
-    if (!(error instanceof EspalierError)) throw error;
-    throw new UsageError(error.code, `--layer-map ${text}: ${error.message}`, {
-      hint: "for example 0,0,1,1",
-    });
-  }
-  return map;
 }
 
 async function readJson(file: string): Promise<unknown> {

@@ -23,6 +23,7 @@ export type {
   ForwardOptions,
   Initializer,
   MemoryCost,
+  ModelDescription,
   ModelFamily,
   ModelInput,
   ModelPart,

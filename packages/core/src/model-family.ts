@@ -158,3 +158,6 @@ export interface ModelFamily {
    */
   fromHuggingFace(json: JsonObject): ModelConfig;
 }
+
+/** A family without its computation: enough to read and write checkpoints, which needs no engine. */
+export type ModelDescription = Omit<ModelFamily, "forward" | "cost" | "memory">;

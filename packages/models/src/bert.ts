@@ -22,51 +22,13 @@ import {
   stackedLinear,
 } from "@espalier/ops";
 import * as tf from "@tensorflow/tfjs";
-import { bertForeignTensors, bertFromHuggingFace, bertToHuggingFace } from "./bert-config.js";
-import { checkConfig } from "./check.js";
+import { bertDescription, bertTable as table } from "./bert-description.js";
 import { memoryCost, stepCost } from "./cost.js";
 import { dropoutPlaces, embeddingsLayer } from "./dropout-places.js";
 import { checkInput, flatIds } from "./input.js";
 import { layerRunner } from "./layer-runner.js";
-import { layoutOf, type ParameterTable, specsOf } from "./parameter-table.js";
+import { specsOf } from "./parameter-table.js";
 import { weightsOf } from "./weights.js";
-
-/** The parameters of `BertForMaskedLM`, with PyTorch's `[out, in]` weights; the tied decoder is stored once. */
-const table: ParameterTable = {
-  layerPrefix: (layer) => `bert.encoder.layer.${layer}.`,
-  embedding: [
-    ["bert.embeddings.word_embeddings.weight", "weight", "vocabulary", "hidden"],
-    ["bert.embeddings.position_embeddings.weight", "weight", "positions", "hidden"],
-    ["bert.embeddings.token_type_embeddings.weight", "weight", "tokenTypes", "hidden"],
-    ["bert.embeddings.LayerNorm.weight", "gain", "hidden"],
-    ["bert.embeddings.LayerNorm.bias", "bias", "hidden"],
-  ],
-  layer: [
-    ["attention.self.query.weight", "weight", "heads", "hidden"],
-    ["attention.self.query.bias", "bias", "heads"],
-    ["attention.self.key.weight", "weight", "heads", "hidden"],
-    ["attention.self.key.bias", "bias", "heads"],
-    ["attention.self.value.weight", "weight", "heads", "hidden"],
-    ["attention.self.value.bias", "bias", "heads"],
-    ["attention.output.dense.weight", "weight", "hidden", "heads"],
-    ["attention.output.dense.bias", "bias", "hidden"],
-    ["attention.output.LayerNorm.weight", "gain", "hidden"],
-    ["attention.output.LayerNorm.bias", "bias", "hidden"],
-    ["intermediate.dense.weight", "weight", "intermediate", "hidden"],
-    ["intermediate.dense.bias", "bias", "intermediate"],
-    ["output.dense.weight", "weight", "hidden", "intermediate"],
-    ["output.dense.bias", "bias", "hidden"],
-    ["output.LayerNorm.weight", "gain", "hidden"],
-    ["output.LayerNorm.bias", "bias", "hidden"],
-  ],
-  head: [
-    ["cls.predictions.bias", "bias", "vocabulary"],
-    ["cls.predictions.transform.dense.weight", "weight", "hidden", "hidden"],
-    ["cls.predictions.transform.dense.bias", "bias", "hidden"],
-    ["cls.predictions.transform.LayerNorm.weight", "gain", "hidden"],
-    ["cls.predictions.transform.LayerNorm.bias", "bias", "hidden"],
-  ],
-};
 
 /**
  * BERT (Devlin et al. 2019) with its masked-LM head: post-layer-norm, learned positions, token type 0 throughout, exact
@@ -182,19 +144,9 @@ function forward(
 
 /** BERT with a masked-LM head (Hugging Face's `BertForMaskedLM`). */
 export const bert: ModelFamily = {
-  name: "bert",
-  causal: false,
-  modelType: "bert",
-  defaults: { layerNormEpsilon: 1e-12, tokenTypes: 2 },
-  check: (config) => checkConfig(config, { tokenTypes: true }),
-  layout: (depth) => layoutOf(table, depth),
-  parameters: (config) => specsOf(table, config),
-  layerParameter: (layer, suffix) => table.layerPrefix(layer) + suffix,
+  ...bertDescription,
   forward,
   cost: (config, load) => stepCost(config, load, { headTransform: true }),
   memory: (config, load, compute) =>
     memoryCost(specsOf(table, config), config, load, { headTransform: true }, compute),
-  toHuggingFace: bertToHuggingFace,
-  foreignTensors: bertForeignTensors,
-  fromHuggingFace: bertFromHuggingFace,
 };

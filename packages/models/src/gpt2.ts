@@ -20,41 +20,13 @@ import {
   residualLinear,
 } from "@espalier/ops";
 import * as tf from "@tensorflow/tfjs";
-import { checkConfig } from "./check.js";
 import { memoryCost, stepCost } from "./cost.js";
 import { dropoutPlaces, embeddingsLayer } from "./dropout-places.js";
-import { gpt2ForeignTensors, gpt2FromHuggingFace, gpt2ToHuggingFace } from "./gpt2-config.js";
+import { gpt2Description, gpt2Table as table } from "./gpt2-description.js";
 import { checkInput, flatIds } from "./input.js";
 import { layerRunner } from "./layer-runner.js";
-import { layoutOf, type ParameterTable, specsOf } from "./parameter-table.js";
+import { specsOf } from "./parameter-table.js";
 import { weightsOf } from "./weights.js";
-
-/** The parameters of `GPT2LMHeadModel`, with Conv1D's `[in, out]` weights; the tied head is `wte`. */
-const table: ParameterTable = {
-  layerPrefix: (layer) => `transformer.h.${layer}.`,
-  embedding: [
-    ["transformer.wte.weight", "weight", "vocabulary", "hidden"],
-    ["transformer.wpe.weight", "weight", "positions", "hidden"],
-  ],
-  layer: [
-    ["ln_1.weight", "gain", "hidden"],
-    ["ln_1.bias", "bias", "hidden"],
-    ["attn.c_attn.weight", "weight", "hidden", "qkv"],
-    ["attn.c_attn.bias", "bias", "qkv"],
-    ["attn.c_proj.weight", "residual", "heads", "hidden"],
-    ["attn.c_proj.bias", "bias", "hidden"],
-    ["ln_2.weight", "gain", "hidden"],
-    ["ln_2.bias", "bias", "hidden"],
-    ["mlp.c_fc.weight", "weight", "hidden", "intermediate"],
-    ["mlp.c_fc.bias", "bias", "intermediate"],
-    ["mlp.c_proj.weight", "residual", "intermediate", "hidden"],
-    ["mlp.c_proj.bias", "bias", "hidden"],
-  ],
-  head: [
-    ["transformer.ln_f.weight", "gain", "hidden"],
-    ["transformer.ln_f.bias", "bias", "hidden"],
-  ],
-};
 
 /**
  * GPT-2 (Radford et al. 2019): pre-layer-norm, learned positions, causal attention, GELU by its tanh approximation, and
@@ -151,19 +123,9 @@ function forward(
 
 /** GPT-2 with its tied language-model head (Hugging Face's `GPT2LMHeadModel`). */
 export const gpt2: ModelFamily = {
-  name: "gpt2",
-  causal: true,
-  modelType: "gpt2",
-  defaults: { layerNormEpsilon: 1e-5, tokenTypes: 0 },
-  check: (config) => checkConfig(config, { tokenTypes: false }),
-  layout: (depth) => layoutOf(table, depth),
-  parameters: (config) => specsOf(table, config),
-  layerParameter: (layer, suffix) => table.layerPrefix(layer) + suffix,
+  ...gpt2Description,
   forward,
   cost: (config, load) => stepCost(config, load, { headTransform: false }),
   memory: (config, load, compute) =>
     memoryCost(specsOf(table, config), config, load, { headTransform: false }, compute),
-  toHuggingFace: gpt2ToHuggingFace,
-  foreignTensors: gpt2ForeignTensors,
-  fromHuggingFace: gpt2FromHuggingFace,
 };
