@@ -31,7 +31,9 @@ export function setUpReferenceEnvironment(root, say) {
   const folder = join(root, ".venv-reference");
   const python = interpreter(root);
   if (!imports(python)) {
-    say("making .venv-reference (PyTorch and transformers, the peers of the benchmark): about 2 GB …");
+    say(
+      "making .venv-reference (PyTorch and transformers, to compare with): about 2.5 GB to download, once …",
+    );
     const steps = [
       ...(existsSync(python) ? [] : [["python3", ["-m", "venv", folder]]]),
       [python, ["-m", "pip", "install", "--quiet", ...packages]],

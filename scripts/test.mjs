@@ -3,6 +3,7 @@
 // other checks out. The last line is `N passed, N failed`, with `, N skipped` where something was.
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
+import { setUpReferenceEnvironment } from "../benchmarks/reference-environment.mjs";
 import { compile, preparePackages } from "./bootstrap.mjs";
 import { root, runScript, secondsSince } from "./programs.mjs";
 
@@ -72,6 +73,18 @@ async function setUpEngines() {
   return working;
 }
 
+/** The Python that exchange with Hugging Face is tested against; without it those tests are skipped, which is said. */
+function setUpTransformers() {
+  const found = setUpReferenceEnvironment(root, say);
+  if ("missing" in found) {
+    skipped.push(`transformers cannot be set up here, exchange with it is not tested: ${found.missing}`);
+    say(`- ${skipped.at(-1)}`);
+    return;
+  }
+  count.passed++;
+  say("✓ transformers is set up, in .venv-reference");
+}
+
 /** Runs vitest, its output shown as it comes, and adds up what it counted. */
 async function runTests(engines) {
   const projects = [
@@ -129,6 +142,7 @@ async function main() {
   if (!isReady) return;
   await check("TypeScript compiles", () => compile(say));
   const engines = await setUpEngines();
+  setUpTransformers();
   if (given.length === 0) {
     await check("format and lint", () => tool("@biomejs/biome/bin/biome", "check", "."));
     await check("types of the tests", () => tool("typescript/bin/tsc", "-p", "tsconfig.test.json"));

@@ -13,6 +13,7 @@ import {
   askTransformers,
   type Loaded,
   type PeerAnswer,
+  runPython,
   withoutTransformers,
 } from "./testing/transformers-peer.js";
 
@@ -174,6 +175,18 @@ describe.skipIf(withoutTransformers !== null)(
         expect(loaded(index).generated).toBe(said);
         expect(said.length).toBeGreaterThan(prompt.length);
       });
+    });
+
+    it("does what the documentation's program does", async () => {
+      const { code, output } = runPython("docs/examples/hugging-face.py", at("exported", "gpt2"));
+      expect(code, output).toBe(0);
+      expect(output).toContain(loaded(0).generated);
+      const { differences, hasTokenizer } = await importCheckpoint(at("exported", "gpt2-trained-on"), {
+        out: at("imported", "trained-on"),
+        leaveOut: [],
+      });
+      expect({ differences, hasTokenizer }).toEqual({ differences: [], hasTokenizer: true });
+      expectSameLogits(await logitsOf(at("imported", "trained-on")), loaded(0).logits);
     });
 
     describe("what is imported", () => {

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -79,4 +79,10 @@ export function askTransformers(request: {
     );
     child.stdin.end(JSON.stringify(request));
   });
+}
+
+/** Runs a program of the repository with that Python. */
+export function runPython(file: string, ...args: string[]): { code: number | null; output: string } {
+  const done = spawnSync(python, [join(root, file), ...args], { encoding: "utf8" });
+  return { code: done.status, output: done.stdout + done.stderr };
 }
