@@ -44,17 +44,20 @@ const keepMemory = {
 
 /**
  * Who takes part beside us: Hugging Face's modules, and the same step written by hand, as they are, compiled, with an
- * allocator that keeps its memory, and with weights and moments in bfloat16 throughout (another training than one with
+ * allocator that keeps its memory, with the code path of MKL that our engine takes on processors that are not Intel's
+ * (`mkl-dispatch.cc`, preloaded), and with weights and moments in bfloat16 throughout (another training than one with
  * float32 weights: told apart, and not held to the same losses).
  */
 export const peers = {
   hf: { name: "Hugging Face", given: ["--kind", "huggingface"] },
   "hf-compile": { name: "Hugging Face, compiled", given: ["--kind", "huggingface", "--compile"] },
   "hf-malloc": { name: "Hugging Face, memory kept", given: ["--kind", "huggingface"], env: keepMemory },
+  "hf-mkl": { name: "Hugging Face, our MKL path", given: ["--kind", "huggingface"], hasMklPath: true },
   "hf-pure": { name: "Hugging Face, all bf16", given: ["--kind", "huggingface"], isPure: true },
   manual: { name: "hand-written", given: ["--kind", "handwritten"] },
   "manual-compile": { name: "hand-written, compiled", given: ["--kind", "handwritten", "--compile"] },
   "manual-malloc": { name: "hand-written, memory kept", given: ["--kind", "handwritten"], env: keepMemory },
+  "manual-mkl": { name: "hand-written, our MKL path", given: ["--kind", "handwritten"], hasMklPath: true },
   "manual-pure": { name: "hand-written, all bf16", given: ["--kind", "handwritten"], isPure: true },
 };
 

@@ -1,4 +1,6 @@
 // The processes that take part in a case.
+import { execFileSync } from "node:child_process";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { peers, takesPart } from "./cases.mjs";
 import { startLineProcess } from "./line-process.mjs";
@@ -40,9 +42,19 @@ export function participantsOf({ root, python, chosen, engines, threads }, measu
       startLineProcess(
         python,
         [join(folder, "peers", "peer.py"), ...peers[key].given, "--threads", String(threads)],
-        { env: { ...env, ...peers[key].env } },
+        { env: { ...env, ...peers[key].env, ...(peers[key].hasMklPath ? mklPath(root) : {}) } },
       ),
   });
   const all = [...engines.map(engine), ...(python === null ? [] : chosen.map(peer))];
   return all.filter(({ key, isOurs }) => isOurs || takesPart(key, measured));
+}
+
+/** What makes MKL in a peer's process look at the processor's instructions alone, as it does in ours. */
+function mklPath(root) {
+  const folder = join(root, ".espalier", "benchmark");
+  const library = join(folder, "mkl-dispatch.so");
+  mkdirSync(folder, { recursive: true });
+  const source = join(root, "packages", "tfjs-backend-libtorch", "native", "mkl-dispatch.cc");
+  execFileSync(process.env.CXX ?? "g++", ["-O2", "-shared", "-fPIC", source, "-o", library]);
+  return { LD_PRELOAD: library };
 }

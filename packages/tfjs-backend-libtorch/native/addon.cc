@@ -37,6 +37,7 @@
 
 #include "errors.h"
 #include "tensor-table.h"
+#include "threads.h"
 #include "values.h"
 
 #ifdef __GLIBC__
@@ -346,7 +347,7 @@ double devicePeakBytes(const c10::Device& device) {
   return -1;
 }
 
-/// info() -> {version, threads, handles, bytes, devicePeakBytes}
+/// info() -> {version, threads, loopThreads, handles, bytes, devicePeakBytes}
 napi_value information(napi_env env, napi_callback_info) {
   return guarded(env, [] { return std::string("libtorch info"); }, [&] {
     const Environment& state = environment(env);
@@ -355,6 +356,8 @@ napi_value information(napi_env env, napi_callback_info) {
     check(napi_create_string_utf8(env, TORCH_VERSION, NAPI_AUTO_LENGTH, &version), "cannot create a string");
     check(napi_set_named_property(env, result, "version", version), "cannot set a property");
     check(napi_set_named_property(env, result, "threads", toNumber(env, at::get_num_threads())), "cannot set a property");
+    check(napi_set_named_property(env, result, "loopThreads", toNumber(env, static_cast<double>(threadsOfALoop()))),
+          "cannot set a property");
     check(napi_set_named_property(env, result, "handles", toNumber(env, static_cast<double>(state.liveHandles()))),
           "cannot set a property");
     check(napi_set_named_property(env, result, "bytes", toNumber(env, static_cast<double>(state.liveBytes))),

@@ -8,6 +8,7 @@
 #include "attention-amx.h"
 #include "attention-blocked.h"
 #include "attention.h"
+#include "threads.h"
 
 namespace espalier {
 namespace {
@@ -102,7 +103,7 @@ void attendAll(const at::Tensor& packed, const AttentionCall& call, const at::Te
   const int64_t blocks = (call.sequence + kQueryBlock - 1) / kQueryBlock;
   const int64_t wanted = kTasksOfAThread * at::get_num_threads();
   const int64_t parts = heads >= wanted ? 1 : std::min(blocks, (wanted + heads - 1) / std::max<int64_t>(heads, 1));
-  at::parallel_for(0, heads * parts, 1, [&](int64_t begin, int64_t end) {
+  parallelFor(0, heads * parts, 1, [&](int64_t begin, int64_t end) {
     Scratch scratch(How::forwardFloats(call));
     for (int64_t task = begin; task < end; ++task) {
       const int64_t index = task / parts;
@@ -121,7 +122,7 @@ void attendAllBackward(const at::Tensor& dy, const at::Tensor& packed, const Att
   using T = typename How::Element;
   const DropoutMask drawn(call.dropout, call.seed, 0);
   const int64_t width = call.heads * call.channels;
-  at::parallel_for(0, call.batch * call.heads, 1, [&](int64_t begin, int64_t end) {
+  parallelFor(0, call.batch * call.heads, 1, [&](int64_t begin, int64_t end) {
     Scratch scratch(How::backwardFloats(call));
     for (int64_t index = begin; index < end; ++index) {
       const auto head = headOf<T>(packed, call, call.dropout > 0 ? &drawn : nullptr, index);

@@ -5,7 +5,6 @@
 // draw at once, any number of threads draws the same mask, and there is no state.
 
 #define AT_PER_OPERATOR_HEADERS
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
@@ -13,6 +12,7 @@
 #include <cstdint>
 
 #include "dropout-mask.h"
+#include "threads.h"
 
 namespace {
 
@@ -25,7 +25,7 @@ at::Tensor dropoutMask(const at::Tensor& like, double rate, int64_t seed, int64_
   float* values = mask.data_ptr<float>();
   const int64_t count = mask.numel();
   const espalier::DropoutMask drawn(rate, seed, offset);
-  at::parallel_for(0, (count + 1) / 2, kPairsOfAThread, [&](int64_t begin, int64_t end) {
+  espalier::parallelFor(0, (count + 1) / 2, kPairsOfAThread, [&](int64_t begin, int64_t end) {
     for (int64_t pair = begin; pair < end; ++pair) {
       const uint64_t bits = drawn.bits(static_cast<uint64_t>(pair));
       values[2 * pair] = (bits & 0xffffffffULL) < drawn.threshold ? 0.0f : drawn.scale;

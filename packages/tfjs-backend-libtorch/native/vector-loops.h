@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "dropout-mask.h"
+#include "threads.h"
 
 namespace espalier {
 
@@ -83,7 +84,7 @@ inline int64_t chunksOf(int64_t rows, int64_t columns) {
 
 template <typename Body>
 void overRows(int64_t rows, int64_t chunks, const Body& body) {
-  at::parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) {
+  parallelFor(0, chunks, 1, [&](int64_t first, int64_t last) {
     for (int64_t chunk = first; chunk < last; ++chunk) {
       body(Rows{chunk, rows * chunk / chunks, rows * (chunk + 1) / chunks});
     }

@@ -34,7 +34,15 @@ export interface Addon {
   useDevice(device: string): void;
   setThreads(count: number): void;
   /** `devicePeakBytes` is below 0 where the device's allocator does not say, as on a CPU. */
-  info(): { version: string; threads: number; handles: number; bytes: number; devicePeakBytes: number };
+  info(): {
+    version: string;
+    threads: number;
+    /** How many of them a loop of the addon's own ran on. */
+    loopThreads: number;
+    handles: number;
+    bytes: number;
+    devicePeakBytes: number;
+  };
   /** Notes every call from here on: 1 = timing, 2 = tracing. Drops what was noted before. */
   startRecording(detail: 1 | 2): void;
   /** The kernel that the calls from here on belong to, by a number of the caller's; -1 for none. */

@@ -30,6 +30,8 @@ export interface LibtorchInfo {
   readonly torchVersion: string;
   readonly device: string;
   readonly threads: number;
+  /** How many of them the addon's own loops use: as many, or 1 where libtorch's OpenMP runtime cannot be called. */
+  readonly loopThreads: number;
   /** Native tensors that are alive. Flat over repeated work, or something leaks. */
   readonly handles: number;
   /** Bytes of memory under those tensors; memory that several share counts once. */
@@ -90,8 +92,8 @@ function waitBriefly(): void {
  */
 export function libtorchInfo(): LibtorchInfo | null {
   if (loaded === null) return null;
-  const { version, threads, handles, bytes } = loaded.addon.info();
-  return { torchVersion: version, device: loaded.device, threads, handles, bytes };
+  const { version, threads, loopThreads, handles, bytes } = loaded.addon.info();
+  return { torchVersion: version, device: loaded.device, threads, loopThreads, handles, bytes };
 }
 
 /**
