@@ -7,10 +7,13 @@ import { readLock } from "../run/run-folder.js";
 import { describeRun, runArtifacts } from "./describe-run.js";
 import { plotRun } from "./plot-run.js";
 
+/** How a run stands, in MLflow's words. */
+export type SyncStatus = "FINISHED" | "FAILED" | "KILLED" | "RUNNING";
+
 /** What became of a run. */
 export interface SyncedRun {
   readonly folder: string;
-  readonly status: "FINISHED" | "FAILED" | "KILLED" | "RUNNING";
+  readonly status: SyncStatus;
   /** Where MLflow shows it; `null` if it did not get there. */
   readonly url: string | null;
   readonly complete: boolean;
@@ -31,11 +34,24 @@ export async function syncRun(
   connection: ConnectionOptions,
   note: (line: string) => void,
 ): Promise<SyncedRun> {
+  const status = await statusOf(folder);
+  const delivery = await startRecordedDelivery(folder, connection, note);
+  return finishRecordedDelivery(folder, delivery, status);
+}
+
+/**
+ * Begins to deliver a run from its folder alone, and follows it from there.
+ *
+ * @throws EspalierError for a folder that is no run's
+ */
+export async function startRecordedDelivery(
+  folder: string,
+  connection: ConnectionOptions,
+  note: (line: string) => void,
+): Promise<MlflowDelivery> {
   const lock = await readLock(folder);
   const { experiment, checkpoints } = (lock.definition.tracking ?? {}) as JsonObject;
-  const status = await statusOf(folder);
-  if (status !== "RUNNING") await plotRun(folder);
-  const delivery = MlflowDelivery.start({
+  return MlflowDelivery.start({
     folder,
     connection,
     experiment: typeof experiment === "string" ? experiment : lock.name,
@@ -44,12 +60,25 @@ export async function syncRun(
     checkpoints: checkpoints === "none" || checkpoints === "all" ? checkpoints : "last",
     note,
   });
+}
+
+/** Sends the rest: what is only known at the end, too, unless the run is `RUNNING` and goes on. */
+export async function finishRecordedDelivery(
+  folder: string,
+  delivery: MlflowDelivery,
+  status: SyncStatus,
+): Promise<SyncedRun> {
+  if (status !== "RUNNING") await plotRun(folder);
   const { isComplete, url, problem } = await delivery.finish(status, { withinSeconds: 60 });
   return { folder, status, url, complete: isComplete, problem };
 }
 
-/** How a run ended, from its events; one that says nothing and is silent was killed. */
-async function statusOf(folder: string): Promise<SyncedRun["status"]> {
+/**
+ * How a run ended, from its events; one that says nothing and is silent was killed.
+ *
+ * @throws EspalierError if its events cannot be read
+ */
+export async function statusOf(folder: string): Promise<SyncStatus> {
   const last = (await readEvents(folder)).at(-1)?.event;
   if (last === "end") return "FINISHED";
   if (last === "diverged") return "FAILED";
