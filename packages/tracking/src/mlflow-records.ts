@@ -1,6 +1,6 @@
-import { formatShape } from "@espalier/core";
+import { formatShape, sameShape } from "@espalier/core";
 import type { Batch, Metric, Tag } from "@espalier/mlflow-js-client";
-import type { RunEvent, StepMetrics } from "./records.js";
+import type { GrowthEvent, RunEvent, StepMetrics } from "./records.js";
 import type { SystemSample } from "./system-metrics.js";
 
 /** The journal's measurements that become metrics, under the journal's own names. */
@@ -52,6 +52,12 @@ export function mlflowBatch(steps: readonly StepMetrics[], events: readonly RunE
   };
 }
 
+/** MLflow's page shows the first words of a tag. */
+function growthText({ from, to }: GrowthEvent): string {
+  if (sameShape({ ...from, depth: to.depth }, to)) return `${from.depth} → ${to.depth} layers`;
+  return `${formatShape(from)} → ${formatShape(to)}`;
+}
+
 function describe(
   event: RunEvent,
   measure: (key: string, value: number, at: { step: number; time: number }) => void,
@@ -63,7 +69,7 @@ function describe(
     case "growth":
       tags.set(
         `espalier.growth.${event.stage}`,
-        `${formatShape(event.from)} → ${formatShape(event.to)} after step ${event.step}, by ${event.expander}`,
+        `${growthText(event)} after step ${event.step}, by ${event.expander}`,
       );
       break;
     case "evaluation":

@@ -14,6 +14,9 @@ export function runNote(summary: string | undefined, events: readonly RunEvent[]
     const result = loss === null ? "" : `${kind} **${loss.toFixed(4)}** after `;
     parts.push(`${result}**${(end.flops / 1e12).toPrecision(3)} TFLOPs**, ${Math.round(end.seconds)} s.`);
   }
+  const last = events.at(-1);
+  if (last?.event === "diverged")
+    parts.push(`**Diverged**: loss ${last.loss ?? "not finite"} at step ${last.step}.`);
   if (summary !== undefined) parts.push(summary);
   const growths = events.filter((event) => event.event === "growth");
   if (growths.length > 0)

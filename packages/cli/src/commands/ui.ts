@@ -39,11 +39,9 @@ Examples:
       const { showRuns } = await import("../ui/show-runs.js");
       const { openBrowser } = await import("../ui/open-browser.js");
       const { heedStop } = await import("../ui/heed-stop.js");
-      const stop = heedStop(terminal.note);
-      const signal = stop.signal;
+      const { signal, release } = heedStop(terminal.note);
       try {
         const ui = await openUi({ folders, port, server: options.server, terminal, signal });
-        stop.server = ui.server;
         try {
           await showRuns(ui, folders, {
             terminal,
@@ -56,7 +54,7 @@ Examples:
       } catch (error) {
         if (!signal.aborted) throw error;
       } finally {
-        stop.release();
+        release();
       }
     });
 }

@@ -2,7 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { JsonObject } from "@espalier/core";
 import type { ConnectionOptions } from "@espalier/mlflow-js-client";
-import { journalFiles, MlflowDelivery, readEvents } from "@espalier/tracking";
+import { type CheckpointArtifacts, journalFiles, MlflowDelivery, readEvents } from "@espalier/tracking";
 import { readLock } from "../run/run-folder.js";
 import { describeRun, runArtifacts } from "./describe-run.js";
 import { plotRun } from "./plot-run.js";
@@ -27,20 +27,22 @@ const silentMilliseconds = 120_000;
  * Sends what a run folder recorded to an MLflow server, each point once, with its files and how it ended.
  *
  * @param note is given lines about what goes wrong
+ * @param checkpoints which ones are sent; default: what the run's definition says
  * @throws EspalierError for a folder that is no run's
  */
 export async function syncRun(
   folder: string,
   connection: ConnectionOptions,
   note: (line: string) => void,
+  checkpoints?: CheckpointArtifacts,
 ): Promise<SyncedRun> {
   const status = await statusOf(folder);
-  const delivery = await startRecordedDelivery(folder, connection, note);
+  const delivery = await startRecordedDelivery(folder, connection, note, checkpoints);
   return finishRecordedDelivery(folder, delivery, status);
 }
 
 /**
- * Begins to deliver a run from its folder alone, and follows it from there.
+ * Begins to deliver a run from its folder alone, and follows it from there. As {@link syncRun}.
  *
  * @throws EspalierError for a folder that is no run's
  */
@@ -48,16 +50,17 @@ export async function startRecordedDelivery(
   folder: string,
   connection: ConnectionOptions,
   note: (line: string) => void,
+  checkpoints?: CheckpointArtifacts,
 ): Promise<MlflowDelivery> {
   const lock = await readLock(folder);
-  const { experiment, checkpoints } = (lock.definition.tracking ?? {}) as JsonObject;
+  const { experiment, checkpoints: defined } = (lock.definition.tracking ?? {}) as JsonObject;
   return MlflowDelivery.start({
     folder,
     connection,
     experiment: typeof experiment === "string" ? experiment : lock.name,
     run: describeRun(lock),
     artifacts: runArtifacts,
-    checkpoints: checkpoints === "none" || checkpoints === "all" ? checkpoints : "last",
+    checkpoints: checkpoints ?? (defined === "none" || defined === "all" ? defined : "last"),
     note,
   });
 }

@@ -1,33 +1,30 @@
-import type { MlflowServer } from "./mlflow-server.js";
-
 const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+const samePressMilliseconds = 500;
 
-/** The wish to end: the first signal asks for it, the second one leaves at once. Either way no server stays behind. */
+/** The wish to end: the first signal asks for it, the second one leaves at once. */
 export interface Stop {
   readonly signal: AbortSignal;
-  /** Ended with this process, whatever ends that. */
-  server: MlflowServer | null;
   /** Hands the signals back. */
   release(): void;
 }
 
 export function heedStop(note: (line: string) => void): Stop {
   const controller = new AbortController();
-  const atExit = (): void => stop.server?.kill();
+  let last = 0;
   const heed = (): void => {
+    const now = performance.now();
+    // The same key press: a terminal sends it to a whole process group, and npx passes it on once more.
+    if (controller.signal.aborted && now - last < samePressMilliseconds) return;
+    last = now;
     if (controller.signal.aborted) process.exit(1);
     note("stopping");
     controller.abort();
   };
-  const stop: Stop = {
+  for (const name of signals) process.on(name, heed);
+  return {
     signal: controller.signal,
-    server: null,
     release() {
       for (const name of signals) process.off(name, heed);
-      process.off("exit", atExit);
     },
   };
-  for (const name of signals) process.on(name, heed);
-  process.on("exit", atExit);
-  return stop;
 }

@@ -7,7 +7,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { EspalierError } from "@espalier/core";
 import { type MlflowProgram, startFailure } from "./mlflow-program.js";
 import { loopback } from "./ports.js";
-import { isAlive } from "./server-record.js";
+import { isAlive, writeRecord } from "./server-record.js";
 
 /** A first start makes the database and reads a cold disk. */
 const startSeconds = 180;
@@ -48,11 +48,14 @@ export class MlflowServer {
     });
     closeSync(log);
     const server = new MlflowServer(child, port, store);
+    process.on("exit", server.#kill);
     let problem: Error | undefined;
     child.on("error", (error) => {
       problem = error;
     });
     try {
+      // At once: a server whose espalier ui is killed must be found, however early that is.
+      if (child.pid !== undefined) await writeRecord(store, { pid: child.pid, owner: process.pid, port });
       const deadline = Date.now() + startSeconds * 1000;
       while (!(await server.#answers())) {
         signal.throwIfAborted();
@@ -89,12 +92,11 @@ export class MlflowServer {
   /** Ends the whole group, in order if it can. Resolves when it is gone. */
   async stop(): Promise<void> {
     await stopGroup(this.child.pid);
+    process.off("exit", this.#kill);
   }
 
-  /** Ends the whole group at once. */
-  kill(): void {
-    signalGroup(this.child.pid, "SIGKILL");
-  }
+  /** Whatever ends this process ends the server. */
+  readonly #kill = (): void => signalGroup(this.child.pid, "SIGKILL");
 
   async #answers(): Promise<boolean> {
     try {

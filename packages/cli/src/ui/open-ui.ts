@@ -7,7 +7,7 @@ import { findRuns } from "../tracking/find-runs.js";
 import { findMlflow } from "./mlflow-program.js";
 import { MlflowServer, stopGroup } from "./mlflow-server.js";
 import { choosePort, loopback } from "./ports.js";
-import { isAlive, isServing, readRecord, storeFolder, writeRecord } from "./server-record.js";
+import { isAlive, isServing, readRecord, storeFolder } from "./server-record.js";
 
 /** What `espalier ui` shows runs in. */
 export interface Ui {
@@ -18,6 +18,11 @@ export interface Ui {
   readonly server: MlflowServer | null;
   /** The `espalier ui` that runs it, where it is another one. */
   readonly owner: number | null;
+  /**
+   * Which checkpoints are brought: to our own server none, for it is on the disk that has them already, and they are large;
+   * `undefined`: those that a run's definition says.
+   */
+  readonly checkpoints: "none" | undefined;
 }
 
 export interface UiRequest {
@@ -52,8 +57,13 @@ export async function openUi(request: UiRequest): Promise<Ui> {
     const port = await choosePort(request.port, record?.port);
     request.terminal.note(`starting MLflow ${program.version} on port ${port}`);
     const server = await MlflowServer.start({ program, store, port, signal: request.signal });
-    await writeRecord(store, { pid: server.child.pid!, owner: process.pid, port });
-    return { connection: { trackingUri: server.address }, version: program.version, server, owner: null };
+    return {
+      connection: { trackingUri: server.address },
+      version: program.version,
+      server,
+      owner: null,
+      checkpoints: "none",
+    };
   });
 }
 
@@ -64,7 +74,13 @@ async function namedServer(uri: string, port: number | undefined): Promise<Ui> {
     });
   const { connection, why } = trackingTarget(uri);
   if (connection === null) throw new UsageError("ESPALIER_TRACKING_URI", `no server to show runs in: ${why}`);
-  return { connection, version: await versionOf(connection), server: null, owner: null };
+  return {
+    connection,
+    version: await versionOf(connection),
+    server: null,
+    owner: null,
+    checkpoints: undefined,
+  };
 }
 
 async function runningServer(port: number, owner: number, wanted: number | undefined): Promise<Ui> {
@@ -75,7 +91,7 @@ async function runningServer(port: number, owner: number, wanted: number | undef
       `an espalier ui runs already, at ${connection.trackingUri} (process ${owner})`,
       { hint: `stop that one first (kill ${owner}), or leave out --port to use it` },
     );
-  return { connection, version: await versionOf(connection), server: null, owner };
+  return { connection, version: await versionOf(connection), server: null, owner, checkpoints: "none" };
 }
 
 /** Asks a server once. @throws EspalierError if it is none, or does not answer */

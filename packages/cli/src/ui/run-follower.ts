@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { EspalierError } from "@espalier/core";
 import type { ConnectionOptions } from "@espalier/mlflow-js-client";
-import type { MlflowDelivery } from "@espalier/tracking";
+import type { CheckpointArtifacts, MlflowDelivery } from "@espalier/tracking";
 import { findRuns } from "../tracking/find-runs.js";
 import {
   finishRecordedDelivery,
@@ -37,11 +37,13 @@ export class RunFollower {
 
   /**
    * @param folders run folders, or folders that hold some
+   * @param checkpoints which ones are sent; default: what each run's definition says
    * @param note is given a line for each run that begins, ends, or cannot be brought
    */
   constructor(
     readonly folders: readonly string[],
     readonly connection: ConnectionOptions,
+    readonly checkpoints: CheckpointArtifacts | undefined,
     readonly note: (line: string) => void,
   ) {}
 
@@ -94,12 +96,13 @@ export class RunFollower {
   async #look(folder: string): Promise<void> {
     const known = this.#known.get(folder);
     try {
+      const look = await lookOf(folder);
       if (known?.state === "live") {
         const status = await statusOf(folder);
-        if (status !== "RUNNING") this.#settle(await finishRecordedDelivery(folder, known.delivery, status));
+        if (status !== "RUNNING")
+          this.#settle(await finishRecordedDelivery(folder, known.delivery, status), look);
         return;
       }
-      const look = await lookOf(folder);
       if (known?.state === "done" && known.look === look) return;
       if (known?.state === "failed" && known.look === look && Date.now() < known.again) return;
       if ((await statusOf(folder)) !== "RUNNING") await this.#bring(folder);
@@ -110,7 +113,12 @@ export class RunFollower {
   }
 
   async #start(folder: string): Promise<void> {
-    const delivery = await startRecordedDelivery(folder, this.connection, this.#noteOf(folder));
+    const delivery = await startRecordedDelivery(
+      folder,
+      this.connection,
+      this.#noteOf(folder),
+      this.checkpoints,
+    );
     this.#known.set(folder, { state: "live", delivery });
     this.#say(folder, "training, followed live");
   }
@@ -119,7 +127,7 @@ export class RunFollower {
   async #bring(folder: string): Promise<SyncedRun | null> {
     try {
       const look = await lookOf(folder);
-      const run = await syncRun(folder, this.connection, () => undefined);
+      const run = await syncRun(folder, this.connection, () => undefined, this.checkpoints);
       if (run.status === "RUNNING" && run.complete) await this.#start(folder);
       else this.#settle(run, look);
       return run;
@@ -129,7 +137,7 @@ export class RunFollower {
     }
   }
 
-  #settle(run: SyncedRun, look = ""): void {
+  #settle(run: SyncedRun, look: string): void {
     this.#known.set(
       run.folder,
       run.complete

@@ -52,8 +52,15 @@ export async function writeRecord(store: string, record: ServerRecord): Promise<
 
 /** Whether the recorded process is still a server over this store, and not another program that got its number. */
 export async function isServing(store: string, { pid }: ServerRecord): Promise<boolean> {
+  return (await commandLineOf(pid)).includes(store);
+}
+
+/** Empty where there is no such process. */
+async function commandLineOf(pid: number): Promise<string> {
+  // Small containers have no ps.
+  if (process.platform === "linux") return readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
   const { code, stdout } = await runCommand("ps", ["-o", "args=", "-p", String(pid)], { timeout: 10_000 });
-  return code === 0 && stdout.includes(store);
+  return code === 0 ? stdout : "";
 }
 
 /** Whether a process is there. */

@@ -12,7 +12,7 @@ import { RunFollower } from "./run-follower.js";
  * @throws EspalierError if our own server ends before; UsageError for a folder that is not there
  */
 export async function showRuns(
-  { connection, version, server, owner }: Ui,
+  { connection, version, server, owner, checkpoints }: Ui,
   folders: readonly string[],
   {
     terminal,
@@ -22,7 +22,7 @@ export async function showRuns(
 ): Promise<void> {
   const ending = new AbortController();
   const either = AbortSignal.any([signal, ending.signal]);
-  const follower = new RunFollower(folders, connection, terminal.note);
+  const follower = new RunFollower(folders, connection, checkpoints, terminal.note);
   const pages = new MlflowPages(addressOf(connection.trackingUri), version);
   let failure: Error | undefined;
   void server?.ended().then((error) => {
@@ -34,14 +34,15 @@ export async function showRuns(
     const runs = await follower.bring(either, (done, all) => {
       if (done > 0 && done % 10 === 0) terminal.note(`${done} of ${all} runs`);
     });
-    const page = describeRuns(pages, runs, folders, terminal);
+    const page = describeRuns(pages, runs, { folders, version, terminal });
     onShown?.(page);
+    terminal.print(`\nMLFLOW_TRACKING_URI=${pages.address} brings runs of other folders here, too.`);
     if (owner !== null) {
-      terminal.print(`\nThe server is run by process ${owner}; it is stopped there.`);
+      terminal.print(`The server is run by process ${owner}; it is stopped there.`);
       return;
     }
     terminal.print(
-      `\nNew runs under ${folders.join(", ")} and what they log appear as they come. Ctrl-C ${server === null ? "ends that" : "stops the server; all of it is kept"}.`,
+      `New runs under ${folders.join(", ")} and what they log appear as they come. Ctrl-C ${server === null ? "ends that" : "stops the server; all of it is kept"}.`,
     );
     await follower.follow(either);
   } catch (error) {
@@ -56,25 +57,23 @@ export async function showRuns(
 function describeRuns(
   pages: MlflowPages,
   runs: readonly SyncedRun[],
-  folders: readonly string[],
-  terminal: Terminal,
+  { folders, version, terminal }: { folders: readonly string[]; version: string; terminal: Terminal },
 ): string {
   const places = runs
     .map(({ url }) => (url === null ? null : placeOf(url)))
     .filter((place) => place !== null);
   const experiments = [...new Set(places.map(({ experimentId }) => experimentId))];
-  terminal.print(`MLflow    ${pages.address}`);
   if (places.length === 0) {
-    terminal.print(`\nThere are no runs in ${folders.join(", ")} yet; espalier run makes one.`);
+    terminal.print(`There are no runs in ${folders.join(", ")} yet; espalier run makes one.`);
     return pages.address;
   }
   const live = runs.filter(({ status }) => status === "RUNNING").length;
   const count = `${places.length} ${places.length === 1 ? "run" : "runs"}`;
-  terminal.print(`charts    ${pages.charts(experiments)}`);
-  if (places.length > 1) terminal.print(`compare   ${pages.compare(places)}`);
-  else terminal.print(`run       ${pages.run(places[0]!)}`);
-  for (const id of experiments.length > 1 ? experiments : []) terminal.print(`runs      ${pages.runs(id)}`);
-  terminal.print(`          ${count}${live === 0 ? "" : `, ${live} still training`}`);
+  terminal.print(`MLflow ${version} has ${count}${live === 0 ? "" : `, ${live} of them still training`}:`);
+  terminal.print(`  charts   ${pages.charts(experiments)}`);
+  if (places.length > 1) terminal.print(`  compare  ${pages.compare(places)}`);
+  else terminal.print(`  run      ${pages.run(places[0]!)}`);
+  for (const id of experiments) terminal.print(`  runs     ${pages.runs(id)}`);
   return pages.charts(experiments);
 }
 
