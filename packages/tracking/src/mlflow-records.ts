@@ -1,6 +1,6 @@
-import { formatShape, sameShape } from "@espalier/core";
 import type { Batch, Metric, Tag } from "@espalier/mlflow-js-client";
-import type { GrowthEvent, RunEvent, StepMetrics } from "./records.js";
+import type { RunEvent, StepMetrics } from "./records.js";
+import { growthText } from "./run-note.js";
 import type { SystemSample } from "./system-metrics.js";
 
 /** The journal's measurements that become metrics, under the journal's own names. */
@@ -50,12 +50,6 @@ export function mlflowBatch(steps: readonly StepMetrics[], events: readonly RunE
     metrics,
     tags: [...tags].map(([key, value]): Tag => ({ key, value: value.slice(0, longestTag) })),
   };
-}
-
-/** MLflow's page shows the first words of a tag. */
-function growthText({ from, to }: GrowthEvent): string {
-  if (sameShape({ ...from, depth: to.depth }, to)) return `${from.depth} → ${to.depth} layers`;
-  return `${formatShape(from)} → ${formatShape(to)}`;
 }
 
 function describe(

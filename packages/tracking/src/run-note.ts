@@ -1,5 +1,5 @@
-import { formatShape } from "@espalier/core";
-import type { RunEvent } from "./records.js";
+import { formatShape, sameShape } from "@espalier/core";
+import type { GrowthEvent, RunEvent } from "./records.js";
 
 /**
  * A run's description for MLflow's page, in Markdown: what it is, how it ended, and how it grew. The page shows only its
@@ -22,13 +22,16 @@ export function runNote(summary: string | undefined, events: readonly RunEvent[]
   if (growths.length > 0)
     parts.push(
       [
-        "| after step | from | to | expander |",
-        "|---|---|---|---|",
-        ...growths.map(
-          ({ step, from, to, expander }) =>
-            `| ${step} | ${formatShape(from)} | ${formatShape(to)} | ${expander} |`,
-        ),
+        "| after step | growth | expander |",
+        "|---|---|---|",
+        ...growths.map((growth) => `| ${growth.step} | ${growthText(growth)} | ${growth.expander} |`),
       ].join("\n"),
     );
   return parts.join("\n\n");
+}
+
+/** `3 → 6 layers`, or whole shapes where more than the depth changes. MLflow's page shows only a tag's first words. */
+export function growthText({ from, to }: GrowthEvent): string {
+  if (sameShape({ ...from, depth: to.depth }, to)) return `${from.depth} → ${to.depth} layers`;
+  return `${formatShape(from)} → ${formatShape(to)}`;
 }
