@@ -43,6 +43,7 @@ export async function openUi(request: UiRequest): Promise<Ui> {
   // Half a minute of installing for a folder with a typing error in its name would be no service.
   await findRuns(request.folders);
   if (request.server !== undefined) return namedServer(request.server, request.port);
+  askDirectly(loopback);
   const program = await findMlflow(request.terminal.note);
   const store = await storeFolder(program.version);
   // Two at once would both find no server.
@@ -65,6 +66,14 @@ export async function openUi(request: UiRequest): Promise<Ui> {
       checkpoints: "none",
     };
   });
+}
+
+/** A proxy of the environment (`HTTP_PROXY`) cannot reach this machine's own addresses. */
+function askDirectly(host: string): void {
+  const before = process.env.no_proxy ?? process.env.NO_PROXY ?? "";
+  const hosts = before === "" ? host : `${before},${host}`;
+  process.env.no_proxy = hosts;
+  process.env.NO_PROXY = hosts;
 }
 
 async function namedServer(uri: string, port: number | undefined): Promise<Ui> {
