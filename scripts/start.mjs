@@ -131,7 +131,7 @@ async function start() {
   if (code === 0) {
     say(`\nThe plot of loss against FLOPs: ${short(PLOT)}`);
     say(
-      "Next: npx espalier plan experiments/quickstart/apollo.yaml, or a definition of your own (README.md)",
+      "Next: npx espalier ui shows these runs in MLflow; npx espalier plan experiments/quickstart/apollo.yaml; or a definition of your own (README.md)",
     );
   }
   return code;

@@ -14,6 +14,7 @@ import { addSample } from "./commands/sample.js";
 import { addSchema } from "./commands/schema.js";
 import { addSetup } from "./commands/setup.js";
 import { addSync } from "./commands/sync.js";
+import { addUi } from "./commands/ui.js";
 import { espalierVersion } from "./version.js";
 
 /**
@@ -51,6 +52,7 @@ Exit codes: 0 success, 1 failure, 2 wrong use or a wrong definition.`,
     addProbe,
     addBench,
     addPlugin,
+    addUi,
     addSync,
     addSchema,
   ])

@@ -21,10 +21,11 @@ const root = join(import.meta.dirname, "..", "..", "..");
 
 /**
  * The servers that are tested against: the one that `espalier ui` installs, and the last of MLflow 2, which many groups
- * still run (without its web page and what that would bring along; it does not start with SQLAlchemy 2.1).
+ * still run (with what its server and web page need, not what all of it would bring along; it does not start with
+ * SQLAlchemy 2.1).
  */
 export const serverVersions = {
-  "3.17.2": { folder: ".venv-mlflow", requirements: ["mlflow==3.17.2"] },
+  "3.17.2": { folder: ".venv-mlflow", requirements: ["mlflow==3.17.2"], alone: [] },
   "2.22.5": {
     folder: ".venv-mlflow2",
     requirements: [
@@ -38,6 +39,8 @@ export const serverVersions = {
       "pyarrow<20",
       "setuptools<81",
     ],
+    // The web page; without its dependencies.
+    alone: ["mlflow==2.22.5"],
   },
 } as const;
 
@@ -49,12 +52,19 @@ export type Installation = { readonly python: string } | { readonly missing: str
  * processes may ask at once: one installs, the others wait.
  */
 export async function installMlflow(version: keyof typeof serverVersions = "3.17.2"): Promise<Installation> {
-  const { folder, requirements } = serverVersions[version];
+  const { folder, requirements, alone } = serverVersions[version];
   const environment = join(root, folder);
   const lock = `${environment}.lock`;
   const python = join(environment, "bin", "python");
   const marker = join(environment, "espalier-requirements.json");
-  const isReady = () => existsSync(marker) && readFileSync(marker, "utf8") === JSON.stringify(requirements);
+  const wanted = JSON.stringify([...requirements, ...alone]);
+  const isReady = () => existsSync(marker) && readFileSync(marker, "utf8") === wanted;
+  const pip = (...given: readonly string[]) =>
+    problemOf(
+      python,
+      ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", ...given],
+      "pip could not install it",
+    );
   while (!isReady()) {
     if (!takeLock(lock)) {
       await wait(500);
@@ -64,13 +74,10 @@ export async function installMlflow(version: keyof typeof serverVersions = "3.17
     try {
       const problem =
         (await problemOf("python3", ["-m", "venv", environment], "a Python 3.10+ with venv is needed")) ??
-        (await problemOf(
-          python,
-          ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", ...requirements],
-          "pip could not install it",
-        ));
+        (await pip(...requirements)) ??
+        (alone.length === 0 ? undefined : await pip("--no-deps", ...alone));
       if (problem !== undefined) return { missing: `no MLflow server to test against: ${problem}` };
-      writeFileSync(marker, JSON.stringify(requirements));
+      writeFileSync(marker, wanted);
     } finally {
       clearInterval(holding);
       rmSync(lock, { recursive: true, force: true });

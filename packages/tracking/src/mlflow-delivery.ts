@@ -115,7 +115,8 @@ export class MlflowDelivery {
   get url(): string | null {
     if (this.#delivered === undefined) return null;
     const { experimentId, runId } = this.#delivered;
-    return `${this.#client.address}/#/experiments/${experimentId}/runs/${runId}`;
+    // MLflow 3 takes runs for evaluations of GenAI unless told; MLflow 2 passes over it.
+    return `${this.#client.address}/#/experiments/${experimentId}/runs/${runId}?workflowType=machine_learning`;
   }
 
   /**

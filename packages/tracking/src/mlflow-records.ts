@@ -1,6 +1,6 @@
-import { formatShape } from "@espalier/core";
 import type { Batch, Metric, Tag } from "@espalier/mlflow-js-client";
 import type { RunEvent, StepMetrics } from "./records.js";
+import { growthText } from "./run-note.js";
 import type { SystemSample } from "./system-metrics.js";
 
 /** The journal's measurements that become metrics, under the journal's own names. */
@@ -63,7 +63,7 @@ function describe(
     case "growth":
       tags.set(
         `espalier.growth.${event.stage}`,
-        `${formatShape(event.from)} → ${formatShape(event.to)} after step ${event.step}, by ${event.expander}`,
+        `${growthText(event)} after step ${event.step}, by ${event.expander}`,
       );
       break;
     case "evaluation":

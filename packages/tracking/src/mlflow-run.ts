@@ -8,6 +8,7 @@ import {
 import { type Delivered, nothingDelivered, readDelivered } from "./delivered-position.js";
 import type { MlflowRunDescription } from "./mlflow-description.js";
 import { flattenParams, mlflowKey, shorten } from "./mlflow-names.js";
+import { unusedColour } from "./run-colours.js";
 import { runNote } from "./run-note.js";
 
 /** Old servers cut longer tags. */
@@ -69,25 +70,8 @@ async function findOrCreate(
   const uniqueTag = { key: "espalier.runId", value: id };
   const found = await client.findRunByTag(experimentId, uniqueTag, call);
   if (found !== undefined) return found;
-  const { items } = await client.searchRuns({ experimentIds: [experimentId], maxResults: 1000 }, call);
-  const tags = [{ key: "mlflow.runColor", value: colorOf(items.length) }];
+  const tags = [{ key: "mlflow.runColor", value: await unusedColour(client, call) }];
   return client.createRun({ experimentId, runName: name, startTime, tags, uniqueTag }, call);
-}
-
-// MLflow derives a run's colour from its id, and two runs of an experiment may get the same. Steps by the golden angle
-// keep the hues of any number of runs apart.
-function colorOf(index: number): string {
-  const hue = (215 + index * 137.508) % 360;
-  const [saturation, lightness] = [0.65, index % 2 === 0 ? 0.45 : 0.58];
-  const amplitude = saturation * Math.min(lightness, 1 - lightness);
-  const channel = (offset: number): string => {
-    const k = (offset + hue / 30) % 12;
-    const value = lightness - amplitude * Math.max(-1, Math.min(k - 3, 9 - k, 1));
-    return Math.round(255 * value)
-      .toString(16)
-      .padStart(2, "0");
-  };
-  return `#${channel(0)}${channel(8)}${channel(4)}`;
 }
 
 // A param keeps its first value on the server. What a resumed run may change (engine, threads) becomes a tag.

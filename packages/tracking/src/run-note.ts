@@ -1,5 +1,5 @@
-import { formatShape } from "@espalier/core";
-import type { RunEvent } from "./records.js";
+import { formatShape, sameShape } from "@espalier/core";
+import type { GrowthEvent, RunEvent } from "./records.js";
 
 /**
  * A run's description for MLflow's page, in Markdown: what it is, how it ended, and how it grew. The page shows only its
@@ -14,18 +14,24 @@ export function runNote(summary: string | undefined, events: readonly RunEvent[]
     const result = loss === null ? "" : `${kind} **${loss.toFixed(4)}** after `;
     parts.push(`${result}**${(end.flops / 1e12).toPrecision(3)} TFLOPs**, ${Math.round(end.seconds)} s.`);
   }
+  const last = events.at(-1);
+  if (last?.event === "diverged")
+    parts.push(`**Diverged**: loss ${last.loss ?? "not finite"} at step ${last.step}.`);
   if (summary !== undefined) parts.push(summary);
   const growths = events.filter((event) => event.event === "growth");
   if (growths.length > 0)
     parts.push(
       [
-        "| after step | from | to | expander |",
-        "|---|---|---|---|",
-        ...growths.map(
-          ({ step, from, to, expander }) =>
-            `| ${step} | ${formatShape(from)} | ${formatShape(to)} | ${expander} |`,
-        ),
+        "| after step | growth | expander |",
+        "|---|---|---|",
+        ...growths.map((growth) => `| ${growth.step} | ${growthText(growth)} | ${growth.expander} |`),
       ].join("\n"),
     );
   return parts.join("\n\n");
+}
+
+/** `3 → 6 layers`, or whole shapes where more than the depth changes. MLflow's page shows only a tag's first words. */
+export function growthText({ from, to }: GrowthEvent): string {
+  if (sameShape({ ...from, depth: to.depth }, to)) return `${from.depth} → ${to.depth} layers`;
+  return `${formatShape(from)} → ${formatShape(to)}`;
 }

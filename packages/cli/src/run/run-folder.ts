@@ -56,13 +56,19 @@ export async function readLock(path: string): Promise<Lock> {
   });
   try {
     const lock: unknown = JSON.parse(text);
-    if (typeof lock === "object" && lock !== null && "lockVersion" in lock && lock.lockVersion === 1)
+    if (isObject(lock) && lock.lockVersion === 1 && partsOfLock.every((part) => isObject(lock[part])))
       // Written by this program, version 1; a file that was edited by hand shows itself where its keys are compared.
-      return lock as Lock;
+      return lock as unknown as Lock;
   } catch {
     // told below
   }
   throw new EspalierError("ESPALIER_RUN_INVALID", "the lock is damaged, or of another version", { file });
+}
+
+const partsOfLock = ["definition", "data", "code", "backend", "machine"] as const satisfies (keyof Lock)[];
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null;
 }
 
 /** Makes a run's folder with definition and lock, all at once. */

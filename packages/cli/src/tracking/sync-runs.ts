@@ -2,15 +2,18 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { JsonObject } from "@espalier/core";
 import type { ConnectionOptions } from "@espalier/mlflow-js-client";
-import { journalFiles, MlflowDelivery, readEvents } from "@espalier/tracking";
+import { type CheckpointArtifacts, journalFiles, MlflowDelivery, readEvents } from "@espalier/tracking";
 import { readLock } from "../run/run-folder.js";
 import { describeRun, runArtifacts } from "./describe-run.js";
 import { plotRun } from "./plot-run.js";
 
+/** How a run stands, in MLflow's words. */
+export type SyncStatus = "FINISHED" | "FAILED" | "KILLED" | "RUNNING";
+
 /** What became of a run. */
 export interface SyncedRun {
   readonly folder: string;
-  readonly status: "FINISHED" | "FAILED" | "KILLED" | "RUNNING";
+  readonly status: SyncStatus;
   /** Where MLflow shows it; `null` if it did not get there. */
   readonly url: string | null;
   readonly complete: boolean;
@@ -24,32 +27,61 @@ const silentMilliseconds = 120_000;
  * Sends what a run folder recorded to an MLflow server, each point once, with its files and how it ended.
  *
  * @param note is given lines about what goes wrong
+ * @param checkpoints which ones are sent; default: what the run's definition says
  * @throws EspalierError for a folder that is no run's
  */
 export async function syncRun(
   folder: string,
   connection: ConnectionOptions,
   note: (line: string) => void,
+  checkpoints?: CheckpointArtifacts,
 ): Promise<SyncedRun> {
-  const lock = await readLock(folder);
-  const { experiment, checkpoints } = (lock.definition.tracking ?? {}) as JsonObject;
   const status = await statusOf(folder);
-  if (status !== "RUNNING") await plotRun(folder);
-  const delivery = MlflowDelivery.start({
+  const delivery = await startRecordedDelivery(folder, connection, note, checkpoints);
+  return finishRecordedDelivery(folder, delivery, status);
+}
+
+/**
+ * Begins to deliver a run from its folder alone, and follows it from there. As {@link syncRun}.
+ *
+ * @throws EspalierError for a folder that is no run's
+ */
+export async function startRecordedDelivery(
+  folder: string,
+  connection: ConnectionOptions,
+  note: (line: string) => void,
+  checkpoints?: CheckpointArtifacts,
+): Promise<MlflowDelivery> {
+  const lock = await readLock(folder);
+  const { experiment, checkpoints: defined } = (lock.definition.tracking ?? {}) as JsonObject;
+  return MlflowDelivery.start({
     folder,
     connection,
     experiment: typeof experiment === "string" ? experiment : lock.name,
     run: describeRun(lock),
     artifacts: runArtifacts,
-    checkpoints: checkpoints === "none" || checkpoints === "all" ? checkpoints : "last",
+    checkpoints: checkpoints ?? (defined === "none" || defined === "all" ? defined : "last"),
     note,
   });
+}
+
+/** Sends the rest: what is only known at the end, too, unless the run is `RUNNING` and goes on. */
+export async function finishRecordedDelivery(
+  folder: string,
+  delivery: MlflowDelivery,
+  status: SyncStatus,
+): Promise<SyncedRun> {
+  if (status !== "RUNNING") await plotRun(folder);
   const { isComplete, url, problem } = await delivery.finish(status, { withinSeconds: 60 });
   return { folder, status, url, complete: isComplete, problem };
 }
 
-/** How a run ended, from its events; one that says nothing and is silent was killed. */
-async function statusOf(folder: string): Promise<SyncedRun["status"]> {
+/**
+ * How a run ended, from its events; one that says nothing and is silent was killed.
+ *
+ * @throws EspalierError if its events cannot be read
+ */
+export async function statusOf(folder: string): Promise<SyncStatus> {
   const last = (await readEvents(folder)).at(-1)?.event;
   if (last === "end") return "FINISHED";
   if (last === "diverged") return "FAILED";
