@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { EspalierError } from "@espalier/core";
 import {
+  type CallOptions,
   type ConnectionOptions,
   MlflowApiError,
   MlflowAuthenticationError,
@@ -16,10 +17,12 @@ import {
 import { type Delivered, writeDelivered } from "./delivered-position.js";
 import { journalFiles, readEvents } from "./journal.js";
 import { type JournalPart, readJournal, startOfJournal } from "./journal-file.js";
-import { checkpointFiles, growthArtifact, sendArtifacts } from "./mlflow-artifacts.js";
+import { checkpointFiles, growthFile, sendArtifacts } from "./mlflow-artifacts.js";
 import type { ArtifactFile, CheckpointArtifacts, MlflowRunDescription } from "./mlflow-description.js";
+import { longParams, longParamsFile } from "./mlflow-names.js";
 import { mlflowBatch, systemMetrics } from "./mlflow-records.js";
 import { attachRun } from "./mlflow-run.js";
+import { settleParent } from "./parent-run.js";
 import { type RunEvent, runEventSchema, stepMetricsSchema } from "./records.js";
 import { runNote } from "./run-note.js";
 import { SystemMonitor, type SystemSample, systemFile, systemSampleSchema } from "./system-metrics.js";
@@ -236,6 +239,8 @@ export class MlflowDelivery {
     this.#delivered = attached.delivered;
     await this.#remember({});
     this.#note(`MLflow: ${this.url}`);
+    const long = longParams(description.definition);
+    if (long !== null) await this.#sendText(attached.run, longParamsFile, long);
     await this.#sendFiles(attached.run, "none");
     return { run: attached.run, delivered: this.#delivered };
   }
@@ -263,13 +268,19 @@ export class MlflowDelivery {
       );
     await this.#sendGrowth(run);
     await this.#sendFiles(run, checkpoints);
+    if (description.parent !== undefined)
+      await settleParent(this.#client, run, description.parent, this.#call);
     await this.#client.updateRun(run.runId, { status, endTime: last?.time ?? time }, this.#call);
   }
 
   async #sendGrowth(run: Run): Promise<void> {
-    const text = growthArtifact(await readEvents(this.options.folder));
-    if (text === null) return;
-    await this.#withArtifacts(() => this.#client.artifacts.upload(run, "growth.json", text, this.#call));
+    const growths = (await readEvents(this.options.folder)).filter(({ event }) => event === "growth");
+    if (growths.length > 0) await this.#sendText(run, growthFile, growths);
+  }
+
+  async #sendText(run: Run, path: string, value: object): Promise<void> {
+    const text = `${JSON.stringify(value, undefined, 2)}\n`;
+    await this.#withArtifacts(() => this.#client.artifacts.upload(run, path, text, this.#call));
   }
 
   async #sendFiles(run: Run, checkpoints: CheckpointArtifacts): Promise<void> {
@@ -280,7 +291,6 @@ export class MlflowDelivery {
         const sent = this.#delivered?.artifacts ?? {};
         const now = await sendArtifacts(this.#client, run, folder, [file], sent, this.#call);
         if (now[file.path] === sent[file.path]) continue;
-        this.#limit?.refresh();
         await this.#remember({ artifacts: now });
       }
     });
@@ -311,8 +321,9 @@ export class MlflowDelivery {
     }
   }
 
-  get #call(): { signal: AbortSignal } {
-    return { signal: this.#end.signal };
+  get #call(): CallOptions {
+    // A large file on a slow line is not nothing: what moves is waited for.
+    return { signal: this.#end.signal, onProgress: () => this.#limit?.refresh() };
   }
 
   #failed(error: unknown): void {

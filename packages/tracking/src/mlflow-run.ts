@@ -1,4 +1,5 @@
 import {
+  type CallOptions,
   limits,
   type MlflowClient,
   MlflowInputError,
@@ -8,14 +9,11 @@ import {
 import { type Delivered, nothingDelivered, readDelivered } from "./delivered-position.js";
 import type { MlflowRunDescription } from "./mlflow-description.js";
 import { flattenParams, mlflowKey, shorten } from "./mlflow-names.js";
+import { parentRun } from "./parent-run.js";
 import { runNote } from "./run-note.js";
 
 /** Old servers cut longer tags. */
 const longestTag = Math.min(5000, limits.tagValueLength);
-
-interface Call {
-  readonly signal: AbortSignal;
-}
 
 /** A run on the server, and how far the journal has got there. */
 export interface AttachedRun {
@@ -34,7 +32,7 @@ export async function attachRun(
   folder: string,
   experiment: string,
   description: MlflowRunDescription,
-  call: Call,
+  call: CallOptions,
 ): Promise<AttachedRun> {
   const known = await readDelivered(folder, client.address);
   const before = known && (await runIfThere(client, known.runId, call));
@@ -50,7 +48,7 @@ export async function attachRun(
   return { run, delivered: { ...position, experimentId, runId } };
 }
 
-async function runIfThere(client: MlflowClient, runId: string, call: Call): Promise<Run | undefined> {
+async function runIfThere(client: MlflowClient, runId: string, call: CallOptions): Promise<Run | undefined> {
   try {
     return await client.getRun(runId, call);
   } catch (error) {
@@ -62,8 +60,8 @@ async function runIfThere(client: MlflowClient, runId: string, call: Call): Prom
 async function findOrCreate(
   client: MlflowClient,
   experiment: string,
-  { id, name, startTime }: MlflowRunDescription,
-  call: Call,
+  { id, name, startTime, parent }: MlflowRunDescription,
+  call: CallOptions,
 ): Promise<Run> {
   const { experimentId } = await client.getOrCreateExperiment(experiment, call);
   const uniqueTag = { key: "espalier.runId", value: id };
@@ -71,7 +69,8 @@ async function findOrCreate(
   if (found !== undefined) return found;
   const { items } = await client.searchRuns({ experimentIds: [experimentId], maxResults: 1000 }, call);
   const tags = [{ key: "mlflow.runColor", value: colorOf(items.length) }];
-  return client.createRun({ experimentId, runName: name, startTime, tags, uniqueTag }, call);
+  const above = parent && { parentRunId: await parentRun(client, experimentId, parent, call) };
+  return client.createRun({ experimentId, runName: name, startTime, tags, uniqueTag, ...above }, call);
 }
 
 // MLflow derives a run's colour from its id, and two runs of an experiment may get the same. Steps by the golden angle
@@ -95,7 +94,7 @@ async function describe(
   client: MlflowClient,
   found: Run,
   description: MlflowRunDescription,
-  call: Call,
+  call: CallOptions,
 ): Promise<void> {
   const params = flattenParams(description.definition);
   const tags = new Map<string, string>([["mlflow.runName", description.name]]);

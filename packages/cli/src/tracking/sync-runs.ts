@@ -2,7 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { JsonObject } from "@espalier/core";
 import type { ConnectionOptions } from "@espalier/mlflow-js-client";
-import { journalFiles, MlflowDelivery, readEvents } from "@espalier/tracking";
+import { journalFiles, MlflowDelivery, readEvents, userName } from "@espalier/tracking";
 import { readLock } from "../run/run-folder.js";
 import { describeRun, runArtifacts } from "./describe-run.js";
 import { plotRun } from "./plot-run.js";
@@ -39,7 +39,7 @@ export async function syncRun(
     folder,
     connection,
     experiment: typeof experiment === "string" ? experiment : lock.name,
-    run: describeRun(lock),
+    run: describeRun(lock, await ownerTag(folder)),
     artifacts: runArtifacts,
     checkpoints: checkpoints === "none" || checkpoints === "all" ? checkpoints : "last",
     note,
@@ -56,4 +56,10 @@ async function statusOf(folder: string): Promise<SyncedRun["status"]> {
   if (last === "interrupted") return "KILLED";
   const { mtimeMs } = await stat(join(folder, journalFiles.metrics));
   return Date.now() - mtimeMs < silentMilliseconds ? "RUNNING" : "KILLED";
+}
+
+/** Whoever owns the folder ran the run; another user's name is not for us to give. */
+async function ownerTag(folder: string): Promise<Record<string, string>> {
+  const { uid } = await stat(folder);
+  return process.getuid?.() === uid ? { "mlflow.user": userName() } : {};
 }
