@@ -23,6 +23,7 @@ import { createServer as createTlsServer, type ServerOptions } from "node:https"
 import { type AddressInfo, connect, createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
 
 const root = join(import.meta.dirname, "..", "..", "..");
@@ -267,6 +268,7 @@ export type Interference =
 export class FaultyProxy {
   readonly requests: string[] = [];
   readonly #server: Server;
+  readonly #tunnels = new Set<Duplex>();
   #port = 0;
 
   private constructor(
@@ -282,12 +284,14 @@ export class FaultyProxy {
     this.#server.on("connect", (request, socket, head) => {
       this.requests.push(`CONNECT ${request.url}`);
       const { hostname, port } = new URL(`http://${request.url}`);
+      this.#tunnels.add(socket);
       const onward = connect(Number(port), hostname, () => {
         socket.write("HTTP/1.1 200 Connection established\r\n\r\n");
         onward.write(head);
         onward.pipe(socket).pipe(onward);
       });
       onward.on("error", () => socket.destroy());
+      socket.on("close", () => this.#tunnels.delete(socket));
       socket.on("error", () => onward.destroy());
     });
   }
@@ -313,6 +317,7 @@ export class FaultyProxy {
   }
 
   async stop(): Promise<void> {
+    for (const tunnel of this.#tunnels) tunnel.destroy();
     this.#server.closeAllConnections();
     this.#server.close();
     await once(this.#server, "close");

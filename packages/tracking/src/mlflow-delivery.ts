@@ -46,7 +46,7 @@ export interface MlflowDeliveryOptions {
   readonly note?: (line: string) => void;
   /** Seconds between two looks at the journal. Default 1. */
   readonly everySeconds?: number;
-  /** Seconds before the first new attempt after a failure; doubled up to a minute. Default 2. */
+  /** Seconds before the first new attempt after a failure; doubled up to ten seconds. Default 2. */
   readonly retrySeconds?: number;
 }
 
@@ -62,7 +62,7 @@ export interface DeliveryResult {
 
 /** About 80 steps, that is 800 metrics: a request's worth. */
 const bytesAtOnce = 24 * 1024;
-const longestRetrySeconds = 60;
+const longestRetrySeconds = 10;
 /** How often the end tries a server that is not there, before it leaves the rest for later. */
 const lastAttempts = 3;
 
