@@ -199,7 +199,7 @@ async function measure(addresses) {
       checkpoints: { every: 0, keep: 1 },
       folder: join(folder, "trained"),
       journal: {
-        step: (line) => journals[Math.min(turn, turns.length - 1)].step(line),
+        step: (line) => journals[turn]?.step(line),
         event: () => undefined,
         flush: async () => undefined,
       },

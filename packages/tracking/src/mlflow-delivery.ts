@@ -19,7 +19,7 @@ import { journalFiles, readEvents } from "./journal.js";
 import { type JournalPart, readJournal, startOfJournal } from "./journal-file.js";
 import { checkpointFiles, growthFile, sendArtifacts } from "./mlflow-artifacts.js";
 import type { ArtifactFile, CheckpointArtifacts, MlflowRunDescription } from "./mlflow-description.js";
-import { longParams, longParamsFile } from "./mlflow-names.js";
+import { longParams, longParamsFile, shorten } from "./mlflow-names.js";
 import { mlflowBatch, systemMetrics } from "./mlflow-records.js";
 import { attachRun } from "./mlflow-run.js";
 import { settleParent } from "./parent-run.js";
@@ -63,6 +63,8 @@ export interface DeliveryResult {
 /** About 80 steps, that is 800 metrics: a request's worth. */
 const bytesAtOnce = 24 * 1024;
 const longestRetrySeconds = 10;
+/** Characters of what a server said: some say whole SQL statements. */
+const longestNote = 300;
 /** How often the end tries a server that is not there, before it leaves the rest for later. */
 const lastAttempts = 3;
 
@@ -148,7 +150,7 @@ export class MlflowDelivery {
     if (!this.#isComplete) {
       this.#problem ??= `${this.#client.address} did not take everything within ${withinSeconds} seconds`;
       this.#note(
-        `MLflow has not got all of this run (${this.#problem}); it is in the journal, and espalier sync or --resume sends the rest`,
+        `MLflow has not got all of this run (${shorten(this.#problem, longestNote)}); it is in the journal, and espalier sync or --resume sends the rest`,
       );
     }
     return { isComplete: this.#isComplete, url: this.url, problem: this.#isComplete ? null : this.#problem };
@@ -330,7 +332,9 @@ export class MlflowDelivery {
     // A journal that was moved away, or a defect of ours: whatever it is, the training goes on.
     this.#problem = error instanceof Error ? error.message : String(error);
     const hint = error instanceof EspalierError && error.hint !== undefined ? ` (${error.hint})` : "";
-    this.#note(`MLflow: ${this.#problem}${hint}; the run goes on, its journal is sent later`);
+    this.#note(
+      `MLflow: ${shorten(this.#problem, longestNote)}${hint}; the run goes on, its journal is sent later`,
+    );
   }
 
   #recovered(): void {

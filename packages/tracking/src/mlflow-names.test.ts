@@ -66,7 +66,7 @@ test("numbers that are not finite become tags", () => {
   };
   const { metrics, tags } = mlflowBatch(
     [line],
-    [{ event: "diverged", step: 8, time: 1001, loss: Number.NaN }],
+    [{ event: "diverged", step: 8, time: 1001, loss: 2, gradientNorm: Number.POSITIVE_INFINITY }],
   );
   expect(() => splitBatch({ metrics, tags })).not.toThrow();
   expect(metrics?.map((metric) => metric.key)).not.toContain("loss");
@@ -74,6 +74,6 @@ test("numbers that are not finite become tags", () => {
   expect(tags).toStrictEqual([
     { key: "espalier.nonFinite.loss", value: "NaN at step 7" },
     { key: "espalier.nonFinite.gradientNorm", value: "Infinity at step 7" },
-    { key: "espalier.diverged", value: "loss NaN at step 8" },
+    { key: "espalier.diverged", value: "loss 2, gradient norm Infinity at step 8" },
   ]);
 });
