@@ -36,14 +36,17 @@ export type View = "ACTIVE_ONLY" | "DELETED_ONLY" | "ALL";
 
 /** What {@link MlflowClient.searchRuns} looks for. */
 export interface RunSearch {
+  /** Where to look; in no experiment nothing is found. */
   readonly experimentIds: readonly string[];
   /** MLflow's filter language: `metrics.loss < 2 AND tags.team = 'a'`. See {@link tagEquals} for quoting. */
   readonly filter?: string;
   /** `["attributes.start_time DESC"]` */
   readonly orderBy?: readonly string[];
+  /** Default: the active ones. */
   readonly view?: View;
   /** Runs on a page, at most 50 000. Default 1000. */
   readonly maxResults?: number;
+  /** {@link Page.nextPageToken} of the page before. */
   readonly pageToken?: string | undefined;
 }
 

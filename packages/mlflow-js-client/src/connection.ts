@@ -5,8 +5,9 @@ import { MlflowInputError } from "./errors.js";
 export interface ConnectionOptions {
   /** `http(s)://host[:port][/prefix]`; a user and password in it are used as `username` and `password`. */
   readonly trackingUri: string;
-  /** HTTP Basic; goes before `token`, as in MLflow's own client. */
+  /** HTTP Basic; goes before `token`, as in MLflow's own client, where there is a password too. */
   readonly username?: string;
+  /** For `username`. */
   readonly password?: string;
   /** Bearer token. */
   readonly token?: string;

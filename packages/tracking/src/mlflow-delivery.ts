@@ -102,7 +102,7 @@ export class MlflowDelivery {
     const { connection } = options;
     this.#client = new MlflowClient({
       ...connection,
-      timeoutSeconds: Math.min(connection.timeoutSeconds ?? 30, 30),
+      timeoutSeconds: connection.timeoutSeconds ?? 30,
       // The loop tries again by itself.
       retries: 1,
     });
