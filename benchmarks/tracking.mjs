@@ -1,7 +1,7 @@
 // What tracking costs a training step: one process trains, and by turns nothing follows it, or a delivery to a server that is
 // dead, slow, or live, each from a folder of its own. `node benchmarks/tracking.mjs --help`
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, openSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -49,7 +49,7 @@ const kinds = values.kinds.split(",");
 /** Each journal line becomes so many metrics. */
 const metricsPerStep = 10;
 /** A turn's first steps: the journal of the turn before is still being closed, the delivery just starts. */
-const leftOutSeconds = 0.5;
+const leftOutSeconds = 0.7;
 
 const folder = mkdtempSync(join(tmpdir(), "espalier-tracking-bench-"));
 const ended = [];
@@ -120,7 +120,7 @@ async function measure(addresses) {
   const journals = [];
   for (let turn = 0; turn < turns.length; turn++)
     journals.push(await RunJournal.open(join(folder, `turn-${turn}`)));
-  const results = turns.map((kind) => ({ kind, steps: 0, seconds: 0 }));
+  const results = turns.map((kind) => ({ kind, steps: 0, seconds: 0, journal: 0, core: 0 }));
   const starts = [];
   const stop = new AbortController();
   const endings = [];
@@ -128,6 +128,9 @@ async function measure(addresses) {
   let began = 0;
   let counted = 0;
   let delivery = null;
+  let coreBefore = 0;
+  let inJournal = 0;
+  let journalBefore = 0;
 
   const begin = (at) => {
     endings.push(journals[turn]?.close(), delivery?.finish("FINISHED", { withinSeconds: 0.1 }));
@@ -199,7 +202,11 @@ async function measure(addresses) {
       checkpoints: { every: 0, keep: 1 },
       folder: join(folder, "trained"),
       journal: {
-        step: (line) => journals[turn]?.step(line),
+        step(line) {
+          const before = performance.now();
+          journals[turn]?.step(line);
+          inJournal += performance.now() - before;
+        },
         event: () => undefined,
         flush: async () => undefined,
       },
@@ -212,12 +219,18 @@ async function measure(addresses) {
         if (turn === -1) return begin(now);
         const since = (now - began) / 1000;
         if (since < leftOutSeconds) return;
-        if (counted === 0) counted = now;
-        else {
+        if (counted === 0) {
+          counted = now;
+          coreBefore = coreSeconds(delivery?.pid);
+          journalBefore = inJournal;
+        } else {
           results[turn].steps++;
           results[turn].seconds = (now - counted) / 1000;
         }
-        if (since >= leftOutSeconds + seconds) begin(now);
+        if (since < leftOutSeconds + seconds) return;
+        results[turn].core = (coreSeconds(delivery?.pid) - coreBefore) / results[turn].seconds;
+        results[turn].journal = (inJournal - journalBefore) / 1000 / results[turn].seconds;
+        begin(now);
       },
     });
   } finally {
@@ -230,6 +243,15 @@ async function measure(addresses) {
     stepMilliseconds: median(per.filter((_, at) => turns[at] === "none")),
     metricsPerSecond: (1000 * metricsPerStep) / median(per),
     startMilliseconds: median(starts),
+    // In the training's own process: the journal, which is written with or without a server.
+    journalShare: median(results.map(({ journal }) => journal)),
+    // Of one core, by the delivery's process: no step can pay more, and one that leaves a core alone pays nothing.
+    coreShare: Object.fromEntries(
+      kinds.map((kind) => [
+        kind,
+        spread(results.filter((each) => each.kind === kind).map(({ core }) => core)),
+      ]),
+    ),
     // Two turns of nothing beside each other differ by so much: what is smaller than this is not seen.
     noise: spread(ratios("none", (at) => per[at] / per[at + 2])),
     cost: Object.fromEntries(
@@ -245,6 +267,14 @@ async function measure(addresses) {
   }
 }
 
+/** Processor seconds that a process has used, where Linux tells; 0 of none. */
+function coreSeconds(pid) {
+  if (pid === undefined || !existsSync(`/proc/${pid}/stat`)) return 0;
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
+  // In hundredths of a second, on every Linux.
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
 /** Median and the middle half. */
 function spread(numbers) {
   const sorted = [...numbers].sort((a, b) => a - b);
@@ -252,13 +282,17 @@ function spread(numbers) {
   return { median: median(numbers), from: at(0.25), to: at(0.75), turns: numbers.length };
 }
 
-function print({ machine, engine, stepMilliseconds, metricsPerSecond, startMilliseconds, noise, cost }) {
-  const percent = (share) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(2)} %`;
-  const row = ({ median: middle, from, to, turns }) =>
-    `${percent(middle).padStart(9)}   (${percent(from)} … ${percent(to)}, ${turns} turns)`;
+function print(result) {
+  const { machine, engine, stepMilliseconds, metricsPerSecond, startMilliseconds, noise, cost } = result;
+  const percent = (share) => `${share < 0 ? "−" : ""}${Math.abs(100 * share).toFixed(2)} %`;
+  const row = ({ median: middle, from, to }) =>
+    `${percent(middle).padStart(8)} ${`(${percent(from)} … ${percent(to)})`.padEnd(22)}`;
   console.log(`${machine}; ${engine}`);
   console.log(`a step: ${stepMilliseconds.toFixed(2)} ms, ${Math.round(metricsPerSecond)} metrics a second`);
-  for (const [kind, ratio] of Object.entries(cost)) console.log(`${kind.padEnd(6)} ${row(ratio)}`);
-  console.log(`noise  ${row(noise)}`);
+  console.log("server   longer steps                     of a core, by the delivery's process");
+  for (const [kind, ratio] of Object.entries(cost))
+    console.log(`${kind.padEnd(6)} ${row(ratio)} ${row(result.coreShare[kind])}`);
+  console.log(`none   ${row(noise)} between two turns without any: what is smaller is not seen`);
+  console.log(`the journal, in the training itself: ${percent(result.journalShare)} of the time`);
   console.log(`starting a delivery: ${startMilliseconds.toFixed(1)} ms, once a run`);
 }

@@ -50,6 +50,11 @@ export class BackgroundDelivery {
     return new BackgroundDelivery(options);
   }
 
+  /** Of its process, for those who watch what it costs; `undefined` where it could not be started. */
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
   /**
    * As {@link MlflowDelivery.finish}: sends the rest. Flush the journal before. Never rejects.
    *
