@@ -351,7 +351,7 @@ exit $code' bash "$@"`;
   const { code, stderr } = await espalier(
     [
       ...["run", "tiny.yaml", "tracking.experiment=full", "training.steps=300", "training.batchSize=32"],
-      ...["evaluation.every=0", "checkpoints.every=0"],
+      ...["evaluation.every=1000", "checkpoints.every=1000"],
     ],
     { cwd: folder.path, shell, env: { MLFLOW_TRACKING_URI: server!.address } },
   );
