@@ -81,7 +81,7 @@ describe.each(versions)("runs on MLflow %s", (version) => {
   it("servers and ways that fail now and then, are slow, or want a token: everything, once", async () => {
     const ways: Record<string, (number: number, authorization: string | undefined) => Interference> = {
       "500 every third": (number) => (number % 3 === 0 ? { status: 500, text: "<html>oops" } : undefined),
-      slow: () => ({ waitMilliseconds: isNewest ? 1000 : 100 }),
+      slow: () => ({ waitMilliseconds: isNewest ? 400 : 50 }),
       breaking: (number) =>
         ([undefined, "break before", undefined, "break after", undefined, "break within"] as const)[
           number % 6
@@ -184,7 +184,7 @@ describe.each(versions)("runs on MLflow %s", (version) => {
       // Another length is another definition.
       expect(resumed.code).toBe(2);
       const again = start("resumed", ["seed=2", "--resume"]);
-      await wait(3000);
+      await wait(1500);
       children.resumed!.kill("SIGINT");
       expect((await again).code).toBe(1);
 

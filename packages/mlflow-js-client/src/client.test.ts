@@ -441,7 +441,7 @@ print("RESULT" + json.dumps({"status": run.info.status, "start": run.info.start_
     const file = join(mkdtempSync(join(tmpdir(), "espalier-tls-")), "both.pem");
     writeFileSync(file, `${made.cert}${made.key}`);
     try {
-      const as = (environment: Record<string, string>) =>
+      const as = (environment: Record<string, string | undefined>) =>
         MlflowClient.fromEnvironment({
           MLFLOW_TRACKING_URI: proxy.address,
           MLFLOW_HTTP_REQUEST_MAX_RETRIES: "0",
