@@ -172,7 +172,12 @@ export const definitionSchema = z.strictObject({
         .min(1)
         .default("auto")
         .describe("An MLflow server; auto: MLFLOW_TRACKING_URI; none: only the run's own journal."),
-      experiment: z.string().min(1).optional().describe("Default: the definition's name."),
+      experiment: z
+        .string()
+        .regex(/\S/, "must not be empty")
+        .max(500)
+        .optional()
+        .describe("Default: the definition's name."),
       checkpoints: z
         .enum(["none", "last", "all"])
         .default("last")

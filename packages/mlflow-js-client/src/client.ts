@@ -13,7 +13,7 @@ import {
   type StoredMetric,
 } from "./answers.js";
 import { MlflowArtifacts } from "./artifacts.js";
-import { type Batch, splitBatch } from "./batch.js";
+import { type Batch, type BatchRequest, splitBatch } from "./batch.js";
 import { type ConnectionOptions, connectionFromEnvironment, connectionOf } from "./connection.js";
 import { checkDatasetInput, type DatasetInput, toWire } from "./datasets.js";
 import {
@@ -36,14 +36,17 @@ export type View = "ACTIVE_ONLY" | "DELETED_ONLY" | "ALL";
 
 /** What {@link MlflowClient.searchRuns} looks for. */
 export interface RunSearch {
+  /** Where to look; in no experiment nothing is found. */
   readonly experimentIds: readonly string[];
   /** MLflow's filter language: `metrics.loss < 2 AND tags.team = 'a'`. See {@link tagEquals} for quoting. */
   readonly filter?: string;
   /** `["attributes.start_time DESC"]` */
   readonly orderBy?: readonly string[];
+  /** Default: the active ones. */
   readonly view?: View;
   /** Runs on a page, at most 50 000. Default 1000. */
   readonly maxResults?: number;
+  /** {@link Page.nextPageToken} of the page before. */
   readonly pageToken?: string | undefined;
 }
 
@@ -134,7 +137,12 @@ export class MlflowClient {
     );
   }
 
-  /** @throws MlflowAlreadyExistsError also if the name belongs to a deleted experiment */
+  /**
+   * Makes an experiment.
+   *
+   * @returns its id
+   * @throws MlflowAlreadyExistsError also if the name belongs to a deleted experiment
+   */
   async createExperiment(
     name: string,
     tags: readonly Tag[] = [],
@@ -146,7 +154,7 @@ export class MlflowClient {
       .experiment_id;
   }
 
-  /** @throws MlflowNotFoundError */
+  /** An experiment by its id; a deleted one is found, too. @throws MlflowNotFoundError */
   async getExperiment(experimentId: string, options: CallOptions = {}): Promise<Experiment> {
     return (
       await this.#rest.get("experiments/get", { experiment_id: experimentId }, experimentAnswer, options)
@@ -184,6 +192,7 @@ export class MlflowClient {
     );
   }
 
+  /** One page of the experiments that match. */
   async searchExperiments(
     search: {
       readonly filter?: string;
@@ -206,11 +215,36 @@ export class MlflowClient {
     );
   }
 
+  /** All experiments that match, page by page. */
+  async *allExperiments(
+    search: { readonly filter?: string; readonly view?: View; readonly maxResults?: number } = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<Experiment> {
+    let pageToken: string | undefined;
+    do {
+      const page = await this.searchExperiments({ ...search, pageToken }, options);
+      yield* page.items;
+      pageToken = page.nextPageToken;
+    } while (pageToken !== undefined);
+  }
+
+  /** Gives it another name. @throws MlflowNotFoundError */
+  async renameExperiment(experimentId: string, name: string, options: CallOptions = {}): Promise<void> {
+    checkExperimentName(name);
+    await this.#rest.post(
+      "experiments/update",
+      { experiment_id: experimentId, new_name: name },
+      emptyAnswer,
+      options,
+    );
+  }
+
   /** Its runs can be seen no more, until it is restored. */
   async deleteExperiment(experimentId: string, options: CallOptions = {}): Promise<void> {
     await this.#rest.post("experiments/delete", { experiment_id: experimentId }, emptyAnswer, options);
   }
 
+  /** Brings a deleted experiment back, with its runs. @throws MlflowNotFoundError */
   async restoreExperiment(experimentId: string, options: CallOptions = {}): Promise<void> {
     await this.#rest.post("experiments/restore", { experiment_id: experimentId }, emptyAnswer, options);
   }
@@ -263,7 +297,7 @@ export class MlflowClient {
     return items[0];
   }
 
-  /** @throws MlflowNotFoundError */
+  /** A run by its id; a deleted one is found, too. @throws MlflowNotFoundError */
   async getRun(runId: string, options: CallOptions = {}): Promise<Run> {
     return (await this.#rest.get("runs/get", { run_id: runId }, runAnswer, options)).run;
   }
@@ -282,10 +316,12 @@ export class MlflowClient {
     );
   }
 
+  /** Marks a run as deleted: it is not found and takes nothing until it is restored. @throws MlflowNotFoundError */
   async deleteRun(runId: string, options: CallOptions = {}): Promise<void> {
     await this.#rest.post("runs/delete", { run_id: runId }, emptyAnswer, options);
   }
 
+  /** Brings a deleted run back. @throws MlflowNotFoundError */
   async restoreRun(runId: string, options: CallOptions = {}): Promise<void> {
     await this.#rest.post("runs/restore", { run_id: runId }, emptyAnswer, options);
   }
@@ -323,7 +359,7 @@ export class MlflowClient {
     await this.#rest.post("runs/set-tag", { run_id: runId, ...tag }, emptyAnswer, options);
   }
 
-  /** @throws MlflowNotFoundError if the run has no such tag */
+  /** Removes a tag. @throws MlflowNotFoundError if the run has no such tag */
   async deleteTag(runId: string, key: string, options: CallOptions = {}): Promise<void> {
     await this.#rest.post("runs/delete-tag", { run_id: runId, key }, emptyAnswer, options);
   }
@@ -338,13 +374,23 @@ export class MlflowClient {
    * @throws MlflowApiError e.g. if a param was logged before with another value; requests before that one are stored
    */
   async logBatch(runId: string, batch: Batch, options: CallOptions = {}): Promise<void> {
-    for (const request of splitBatch(batch))
-      await this.#rest.post(
-        "runs/log-batch",
-        { run_id: runId, ...request, metrics: request.metrics.map((metric) => ({ step: 0, ...metric })) },
-        emptyAnswer,
-        options,
-      );
+    for (const request of splitBatch(batch)) await this.#logRequest(runId, request, options);
+  }
+
+  async #logRequest(runId: string, request: BatchRequest, options: CallOptions): Promise<void> {
+    const metrics = request.metrics.map((metric) => ({ step: 0, ...metric }));
+    try {
+      await this.#rest.post("runs/log-batch", { run_id: runId, ...request, metrics }, emptyAnswer, options);
+    } catch (error) {
+      if (!(error instanceof MlflowApiError) || !isRepetition(error)) throw error;
+      if (metrics.length <= repeatableMetrics) throw error;
+      const { params, tags } = request;
+      await this.#logRequest(runId, { params, tags, metrics: [] }, options);
+      for (let first = 0; first < metrics.length; first += repeatableMetrics) {
+        const part = metrics.slice(first, first + repeatableMetrics);
+        await this.#logRequest(runId, { params: [], tags: [], metrics: part }, options);
+      }
+    }
   }
 
   /**
@@ -393,6 +439,17 @@ export class MlflowClient {
     } while (pageToken !== undefined);
     return points.sort((a, b) => a.step - b.step || a.timestamp - b.timestamp);
   }
+}
+
+/**
+ * Servers look for points that they have already by the keys of a hundred of a request's points at a time, and fail where
+ * a point that they have is of another key than those: what is sent again must be of one such hundred.
+ */
+const repeatableMetrics = 100;
+
+/** Whether a server's database refused a point that it has already. SQLite, PostgreSQL and MySQL say so differently. */
+function isRepetition({ message }: MlflowApiError): boolean {
+  return /IntegrityError|UniqueViolation|unique constraint|duplicate (key|entry)/i.test(message);
 }
 
 async function unlessMissing<Found>(found: Promise<Found>): Promise<Found | undefined> {

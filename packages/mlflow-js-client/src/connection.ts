@@ -5,8 +5,9 @@ import { MlflowInputError } from "./errors.js";
 export interface ConnectionOptions {
   /** `http(s)://host[:port][/prefix]`; a user and password in it are used as `username` and `password`. */
   readonly trackingUri: string;
-  /** HTTP Basic; goes before `token`, as in MLflow's own client. */
+  /** HTTP Basic; goes before `token`, as in MLflow's own client, where there is a password too. */
   readonly username?: string;
+  /** For `username`. */
   readonly password?: string;
   /** Bearer token. */
   readonly token?: string;
@@ -14,6 +15,8 @@ export interface ConnectionOptions {
   readonly insecureTls?: boolean;
   /** PEM certificates to trust instead of the system's. */
   readonly certificates?: string;
+  /** PEM certificate and private key in one text, for servers that want to know their clients by these. */
+  readonly clientCertificate?: string;
   /** Seconds for one attempt, answer included. Default 120. */
   readonly timeoutSeconds?: number;
   /** Attempts after the first. Default 5. */
@@ -29,6 +32,7 @@ export interface Connection {
   readonly authorization: string | undefined;
   readonly insecureTls: boolean;
   readonly certificates: string | undefined;
+  readonly clientCertificate: string | undefined;
   readonly timeoutSeconds: number;
   readonly retries: number;
   readonly backoffSeconds: number;
@@ -57,6 +61,7 @@ export function connectionOf(options: ConnectionOptions): Connection {
     authorization: authorizationOf(username, password, options.token),
     insecureTls: options.insecureTls ?? false,
     certificates: options.certificates,
+    clientCertificate: options.clientCertificate,
     timeoutSeconds: options.timeoutSeconds ?? 120,
     retries: options.retries ?? 5,
     backoffSeconds: options.backoffSeconds ?? 0.5,
@@ -71,7 +76,7 @@ function authorizationOf(username: string, password: string, token: string | und
 
 /**
  * Reads what MLflow's own client reads: `MLFLOW_TRACKING_URI`, `_USERNAME`, `_PASSWORD`, `_TOKEN`, `_INSECURE_TLS`,
- * `_SERVER_CERT_PATH` and `MLFLOW_HTTP_REQUEST_TIMEOUT`, `_MAX_RETRIES`.
+ * `_SERVER_CERT_PATH`, `_CLIENT_CERT_PATH` and `MLFLOW_HTTP_REQUEST_TIMEOUT`, `_MAX_RETRIES`.
  *
  * @param environment default: the process's
  * @throws MlflowInputError if `MLFLOW_TRACKING_URI` is missing or a variable's value is not one
@@ -97,7 +102,11 @@ export function credentialsFromEnvironment(
   const username = text("MLFLOW_TRACKING_USERNAME");
   const password = text("MLFLOW_TRACKING_PASSWORD");
   const token = text("MLFLOW_TRACKING_TOKEN");
-  const certificatePath = text("MLFLOW_TRACKING_SERVER_CERT_PATH");
+  const certificates = fileOf("MLFLOW_TRACKING_SERVER_CERT_PATH", text("MLFLOW_TRACKING_SERVER_CERT_PATH"));
+  const clientCertificate = fileOf(
+    "MLFLOW_TRACKING_CLIENT_CERT_PATH",
+    text("MLFLOW_TRACKING_CLIENT_CERT_PATH"),
+  );
   const timeoutSeconds = wholeNumber("MLFLOW_HTTP_REQUEST_TIMEOUT", text("MLFLOW_HTTP_REQUEST_TIMEOUT"), 1);
   const retries = wholeNumber("MLFLOW_HTTP_REQUEST_MAX_RETRIES", text("MLFLOW_HTTP_REQUEST_MAX_RETRIES"), 0);
   return {
@@ -105,7 +114,8 @@ export function credentialsFromEnvironment(
     ...(username !== undefined && { username }),
     ...(password !== undefined && { password }),
     ...(token !== undefined && { token }),
-    ...(certificatePath !== undefined && { certificates: readCertificates(certificatePath) }),
+    ...(certificates !== undefined && { certificates }),
+    ...(clientCertificate !== undefined && { clientCertificate }),
     ...(timeoutSeconds !== undefined && { timeoutSeconds }),
     ...(retries !== undefined && { retries }),
   };
@@ -124,13 +134,14 @@ function wholeNumber(name: string, value: string | undefined, least: number): nu
   throw new MlflowInputError(`${name}: expected a whole number from ${least}, not "${value}"`, name);
 }
 
-function readCertificates(path: string): string {
+function fileOf(name: string, path: string | undefined): string | undefined {
+  if (path === undefined) return undefined;
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
     throw new MlflowInputError(
-      `MLFLOW_TRACKING_SERVER_CERT_PATH: cannot read ${path}: ${error instanceof Error ? error.message : error}`,
-      "MLFLOW_TRACKING_SERVER_CERT_PATH",
+      `${name}: cannot read ${path}: ${error instanceof Error ? error.message : error}`,
+      name,
     );
   }
 }

@@ -11,10 +11,19 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
-import { type AddressInfo, createServer as createTcpServer } from "node:net";
+import {
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from "node:http";
+import { createServer as createTlsServer, type ServerOptions } from "node:https";
+import { type AddressInfo, connect, createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
 
 const root = join(import.meta.dirname, "..", "..", "..");
@@ -38,6 +47,8 @@ export const serverVersions = {
       "pandas<3",
       "pyarrow<20",
       "setuptools<81",
+      // For its basic-auth app.
+      "flask-wtf<2",
     ],
     // The web page; without its dependencies.
     alone: ["mlflow==2.22.5"],
@@ -124,6 +135,12 @@ export async function runToEnd(
   }
 }
 
+/** What a {@link RealServer} is started with beside the usual. */
+export interface ServerChanges {
+  readonly args?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** A running MLflow server over a database of its own in a temporary folder. */
 export class RealServer {
   #process: ChildProcess | undefined;
@@ -133,10 +150,11 @@ export class RealServer {
   private constructor(
     readonly python: string,
     readonly port: number,
+    readonly changes: ServerChanges,
   ) {}
 
-  static async start(python: string): Promise<RealServer> {
-    const server = new RealServer(python, await freePort());
+  static async start(python: string, changes: ServerChanges = {}): Promise<RealServer> {
+    const server = new RealServer(python, await freePort(), changes);
     process.on("exit", server.#onExit);
     await server.start();
     return server;
@@ -166,6 +184,7 @@ export class RealServer {
         String(this.port),
         "--workers",
         "1",
+        ...(this.changes.args ?? []),
       ],
       {
         cwd: this.#folder,
@@ -176,6 +195,7 @@ export class RealServer {
           ...process.env,
           MLFLOW_SERVER_ENABLE_JOB_EXECUTION: "false",
           MLFLOW_DISABLE_TELEMETRY: "true",
+          ...this.changes.env,
         },
       },
     );
@@ -235,36 +255,64 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** What a {@link FaultyProxy} does with a request instead of passing it on: it answers itself, or breaks the connection. */
+/**
+ * What a {@link FaultyProxy} does with a request instead of passing it on: it answers itself, breaks the connection, or
+ * lets it wait first. (`"break after"`: when the server has acted; `"break within"`: in the middle of the answer.)
+ */
 export type Interference =
+  | { readonly waitMilliseconds: number }
   | { readonly status: number; readonly text: string; readonly headers?: Record<string, string> }
   | "break before"
   | "break after"
+  | "break within"
   | "never answer"
   | undefined;
 
-/** A small proxy before a real server that can go wrong on purpose, and counts what passes. */
+/**
+ * A small proxy before a real server that can go wrong on purpose, and counts what passes. Clients may also be told to
+ * use it as their proxy (`HTTP_PROXY`, `HTTPS_PROXY`).
+ */
 export class FaultyProxy {
   readonly requests: string[] = [];
-  readonly #server;
+  readonly #server: Server;
+  readonly #tunnels = new Set<Duplex>();
   #port = 0;
 
   private constructor(
     readonly target: string,
     interfere: (request: IncomingMessage, number: number) => Interference,
+    readonly tls: ServerOptions | undefined,
   ) {
-    this.#server = createServer((request, response) => {
+    const listener: RequestListener = (request, response) => {
       this.requests.push(`${request.method} ${request.url}`);
       void this.#pass(request, response, interfere(request, this.requests.length));
+    };
+    this.#server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
+    this.#server.on("connect", (request, socket, head) => {
+      this.requests.push(`CONNECT ${request.url}`);
+      const { hostname, port } = new URL(`http://${request.url}`);
+      this.#tunnels.add(socket);
+      const onward = connect(Number(port), hostname, () => {
+        socket.write("HTTP/1.1 200 Connection established\r\n\r\n");
+        onward.write(head);
+        onward.pipe(socket).pipe(onward);
+      });
+      onward.on("error", () => socket.destroy());
+      socket.on("close", () => this.#tunnels.delete(socket));
+      socket.on("error", () => onward.destroy());
     });
   }
 
-  /** @param interfere is asked for each request; `number` counts from 1 */
+  /**
+   * @param interfere is asked for each request; `number` counts from 1
+   * @param tls key and certificate, to speak https
+   */
   static async start(
     target: string,
     interfere: (request: IncomingMessage, number: number) => Interference,
+    tls?: ServerOptions,
   ): Promise<FaultyProxy> {
-    const proxy = new FaultyProxy(target, interfere);
+    const proxy = new FaultyProxy(target, interfere, tls);
     proxy.#server.listen(0, "127.0.0.1");
     await once(proxy.#server, "listening");
     proxy.#port = (proxy.#server.address() as AddressInfo).port;
@@ -272,10 +320,11 @@ export class FaultyProxy {
   }
 
   get address(): string {
-    return `http://127.0.0.1:${this.#port}`;
+    return `${this.tls === undefined ? "http" : "https"}://127.0.0.1:${this.#port}`;
   }
 
   async stop(): Promise<void> {
+    for (const tunnel of this.#tunnels) tunnel.destroy();
     this.#server.closeAllConnections();
     this.#server.close();
     await once(this.#server, "close");
@@ -289,16 +338,24 @@ export class FaultyProxy {
       request.socket.destroy();
       return;
     }
-    if (typeof interference === "object") {
+    if (typeof interference === "object" && "waitMilliseconds" in interference)
+      await wait(interference.waitMilliseconds);
+    else if (typeof interference === "object") {
       response.writeHead(interference.status, interference.headers).end(interference.text);
       return;
     }
     const onward = httpRequest(
-      this.target + request.url,
+      new URL(request.url ?? "/", this.target),
       { method: request.method, headers: { ...request.headers, host: new URL(this.target).host } },
       (answer) => {
         if (interference === "break after") {
           answer.resume().on("end", () => request.socket.destroy());
+          return;
+        }
+        if (interference === "break within") {
+          response.writeHead(200, { "content-type": "application/json", "content-length": "1000" });
+          response.write('{"run":', () => request.socket.destroy());
+          answer.resume();
           return;
         }
         response.writeHead(answer.statusCode ?? 502, answer.headers);
@@ -308,4 +365,27 @@ export class FaultyProxy {
     onward.on("error", () => request.socket.destroy());
     onward.end(Buffer.concat(parts));
   }
+}
+
+/** A self-signed certificate for 127.0.0.1 and its key, as PEM, made by the Python of an MLflow server. */
+export async function selfSigned(python: string): Promise<{ readonly key: string; readonly cert: string }> {
+  const { code, output } = await runToEnd(python, [
+    "-c",
+    `import datetime, ipaddress, json
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+key = ec.generate_private_key(ec.SECP256R1())
+name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+now = datetime.datetime.now(datetime.timezone.utc)
+cert = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+  .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
+  .not_valid_after(now + datetime.timedelta(days=1))
+  .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+  .sign(key, hashes.SHA256()))
+print(json.dumps({"cert": cert.public_bytes(serialization.Encoding.PEM).decode(), "key": key.private_bytes(
+  serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()}))`,
+  ]);
+  if (code !== 0) throw new Error(`no certificate: ${output}`);
+  return JSON.parse(output) as { key: string; cert: string };
 }

@@ -1,9 +1,10 @@
 import { randomInt } from "node:crypto";
-import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
-import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import { type Agent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
+import { request as httpsRequest } from "node:https";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as wait } from "node:timers/promises";
+import { agentFor, proxyFor, tlsOptions } from "./agents.js";
 import type { Connection } from "./connection.js";
 import {
   MlflowAlreadyExistsError,
@@ -19,6 +20,8 @@ import {
 export interface CallOptions {
   /** Ends the call, its retries included; it rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
+  /** Is called whenever a part of a file has gone through, for those who watch over slow uploads and downloads. */
+  readonly onProgress?: (() => void) | undefined;
 }
 
 /** A request's body that is not JSON. It can be opened again, for another attempt. */
@@ -61,18 +64,26 @@ const longestWaitSeconds = 60;
 
 /** One server: connections, credentials, time limits, retries, and what its answers mean. */
 export class Transport {
-  readonly #agent: HttpAgent;
+  readonly #agent: Agent;
+  /** For calls that must not go over a connection that the server may be closing. */
+  readonly #freshAgent: Agent;
   readonly #send: typeof httpRequest;
+  /** Where to, and through what: for messages. */
+  readonly #way: string;
 
+  /** @throws MlflowInputError for a proxy that is not http(s) */
   constructor(readonly connection: Connection) {
-    const isSecure = connection.address.startsWith("https:");
-    this.#send = isSecure ? httpsRequest : httpRequest;
-    this.#agent = isSecure ? new HttpsAgent({ keepAlive: true }) : new HttpAgent({ keepAlive: true });
+    this.#send = connection.address.startsWith("https:") ? httpsRequest : httpRequest;
+    const proxy = proxyFor(connection.address);
+    this.#way = connection.address + (proxy === undefined ? "" : ` through the proxy ${proxy.host}`);
+    this.#agent = agentFor(connection.address, proxy, true);
+    this.#freshAgent = agentFor(connection.address, proxy, false);
   }
 
   /** Closes idle connections. */
   close(): void {
     this.#agent.destroy();
+    this.#freshAgent.destroy();
   }
 
   /** Sends a call and gives the answer's text. @throws MlflowError */
@@ -128,23 +139,27 @@ export class Transport {
     const body = call.body === undefined ? undefined : Buffer.from(JSON.stringify(call.body), "utf8");
     const isLong = call.content !== undefined || call.receive !== undefined;
     const limit = new TimeLimit(timeoutSeconds, isLong ? "idle" : "whole");
+    const moved = (): void => {
+      limit.restart();
+      call.onProgress?.();
+    };
     const signal = call.signal === undefined ? limit.signal : AbortSignal.any([limit.signal, call.signal]);
     return new Promise<Answer>((resolve, reject) => {
       const fail = (error: Error) =>
         reject(
           limit.signal.aborted
             ? new MlflowConnectionError(
-                `${address} did not answer within ${timeoutSeconds} seconds`,
+                `${this.#way} did not answer within ${timeoutSeconds} seconds`,
                 "ETIMEDOUT",
                 { cause: error },
               )
-            : connectionFailure(address, error),
+            : connectionFailure(this.#way, error),
         );
       const request = this.#send(
         url,
         {
           method: call.method,
-          agent: call.once === true ? false : this.#agent,
+          agent: call.once === true ? this.#freshAgent : this.#agent,
           signal,
           ...tlsOptions(this.connection),
           headers: {
@@ -162,7 +177,7 @@ export class Transport {
           const status = response.statusCode ?? 0;
           const { headers } = response;
           if (call.receive !== undefined && status === 200) {
-            response.on("data", limit.restart);
+            response.on("data", moved);
             response.pause();
             call.receive(response).then(
               () => resolve({ status, headers, text: "" }),
@@ -180,7 +195,7 @@ export class Transport {
       if (call.content === undefined) request.end(body);
       else {
         const stream = call.content.open();
-        stream.on("data", limit.restart);
+        stream.on("data", moved);
         let unreadable: unknown;
         stream.on("error", (error) => {
           unreadable = error;
@@ -234,13 +249,6 @@ function isBroken(error: unknown): error is Error {
   );
 }
 
-function tlsOptions(connection: Connection): { rejectUnauthorized: boolean; ca?: string } {
-  return {
-    rejectUnauthorized: !connection.insecureTls,
-    ...(connection.certificates !== undefined && { ca: connection.certificates }),
-  };
-}
-
 /** Statuses that may be different next time. 501 and 505 say that the server cannot do it. */
 function isPassing(status: number): boolean {
   return status === 408 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
@@ -256,7 +264,7 @@ function retryAfterSeconds(header: string | undefined): number | undefined {
   return Number.isFinite(seconds) ? Math.min(longestWaitSeconds, Math.max(0, seconds)) : undefined;
 }
 
-function connectionFailure(address: string, error: Error): MlflowConnectionError {
+function connectionFailure(way: string, error: Error): MlflowConnectionError {
   // A name with several addresses fails with one error for each.
   const first = error instanceof AggregateError && error.errors[0] instanceof Error ? error.errors[0] : error;
   const code = "code" in first && typeof first.code === "string" ? first.code : "ECONNRESET";
@@ -271,7 +279,7 @@ function connectionFailure(address: string, error: Error): MlflowConnectionError
     SELF_SIGNED_CERT_IN_CHAIN:
       "its certificate is self-signed (MLFLOW_TRACKING_INSECURE_TLS=true accepts it)",
   };
-  return new MlflowConnectionError(`cannot reach ${address}: ${explained[code] ?? first.message}`, code, {
+  return new MlflowConnectionError(`cannot reach ${way}: ${explained[code] ?? first.message}`, code, {
     cause: error,
   });
 }

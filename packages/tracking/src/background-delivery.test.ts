@@ -7,7 +7,11 @@ import { setTimeout as wait } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { MlflowClient, type Run } from "@espalier/mlflow-js-client";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { installMlflow, RealServer } from "../../mlflow-js-client/src/real-server.test-support.js";
+import {
+  FaultyProxy,
+  installMlflow,
+  RealServer,
+} from "../../mlflow-js-client/src/real-server.test-support.js";
 import { BackgroundDelivery } from "./background-delivery.js";
 import { RunJournal } from "./journal.js";
 import type { StepMetrics } from "./records.js";
@@ -173,3 +177,52 @@ setInterval(() => undefined, 1000);
   const run = (await find("killed"))!;
   expect(await client.metricHistory(run.runId, "loss")).toHaveLength(40);
 });
+
+test("a waiting that is ended leaves the rest to the background, where it arrives", async () => {
+  const proxy = await FaultyProxy.start(server!.address, () => ({ waitMilliseconds: 400 }));
+  try {
+    const journal = await RunJournal.open(folder);
+    for (let step = 1; step <= 300; step++) journal.step(metrics(step));
+    await journal.close();
+    const delivery = BackgroundDelivery.start({
+      ...options("left"),
+      connection: { trackingUri: proxy.address },
+    });
+    const start = Date.now();
+    const left = await delivery.finish("FINISHED", { signal: AbortSignal.timeout(300) });
+    expect(Date.now() - start).toBeLessThan(2000);
+    expect(left.isComplete).toBe(false);
+    for (; (await find("left"))?.status !== "FINISHED"; await wait(100))
+      if (Date.now() - start > 45_000) throw new Error("it did not arrive");
+    expect(await client.metricHistory((await find("left"))!.runId, "loss")).toHaveLength(300);
+  } finally {
+    await proxy.stop();
+  }
+});
+
+test("100 000 metric points arrive, each once", async () => {
+  const journal = await RunJournal.open(folder);
+  const start = performance.now();
+  const delivery = BackgroundDelivery.start(options("many"));
+  for (let step = 1; step <= 10_000; step++) journal.step(metrics(step));
+  await journal.close();
+  const written = performance.now();
+  expect((await delivery.finish("FINISHED", { withinSeconds: 60 })).isComplete).toBe(true);
+  const delivered = performance.now();
+  const run = (await find("many"))!;
+  let points = 0;
+  for (const key of Object.keys(run.metrics).filter((name) => !name.startsWith("system/"))) {
+    const history = await client.metricHistory(run.runId, key);
+    expect(
+      history.map(({ step }) => step),
+      key,
+    ).toStrictEqual(Array.from({ length: 10_000 }, (_, at) => at + 1));
+    points += history.length;
+  }
+  expect(points).toBe(100_000);
+  const seconds = (from: number, to: number) => ((to - from) / 1000).toFixed(1);
+  console.info(
+    `100 000 points: ${seconds(start, written)} s to the journal, ${seconds(written, delivered)} s more to the server, ` +
+      `${seconds(delivered, performance.now())} s to read them back`,
+  );
+}, 180_000);

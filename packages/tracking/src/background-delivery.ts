@@ -50,14 +50,24 @@ export class BackgroundDelivery {
     return new BackgroundDelivery(options);
   }
 
-  /** As {@link MlflowDelivery.finish}: sends the rest. Flush the journal before. Never rejects. */
+  /** Of its process, for those who watch what it costs; `undefined` where it could not be started. */
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /**
+   * As {@link MlflowDelivery.finish}: sends the rest. Flush the journal before. Never rejects.
+   *
+   * @param options `signal` ends the waiting: the delivery then goes on by itself for as long as the server takes
+   * something
+   */
   async finish(
     status: "FINISHED" | "FAILED" | "KILLED",
-    { withinSeconds = 20 }: { readonly withinSeconds?: number } = {},
+    { withinSeconds = 20, signal }: { readonly withinSeconds?: number; readonly signal?: AbortSignal } = {},
   ): Promise<DeliveryResult> {
     this.#child.channel?.ref();
     this.#tell({ kind: "finish", status, withinSeconds });
-    const result = await this.#done;
+    const result = await Promise.race([this.#done, left(signal)]);
     this.#child.removeAllListeners();
     if (this.#child.connected) this.#child.disconnect();
     if (!result.isComplete && result.url === null && result.problem?.startsWith("the delivery ended"))
@@ -68,4 +78,12 @@ export class BackgroundDelivery {
   #tell(message: ToDelivery): void {
     if (this.#child.connected) this.#child.send(message, () => undefined);
   }
+}
+
+function left(signal: AbortSignal | undefined): Promise<DeliveryResult> {
+  return new Promise((resolve) => {
+    const leave = (): void => resolve({ isComplete: false, url: null, problem: "nobody waited for it" });
+    if (signal?.aborted) leave();
+    else signal?.addEventListener("abort", leave, { once: true });
+  });
 }

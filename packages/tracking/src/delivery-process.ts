@@ -1,6 +1,7 @@
 // Delivers one run from a process of its own: started by BackgroundDelivery, told by messages what to do. When the run's
 // process is gone without having said how it ended (killed, out of memory), the run is marked so, after the rest of its
 // journal was sent.
+import { constants, setPriority } from "node:os";
 import { type FromDelivery, optionsVariable, type ToDelivery } from "./delivery-messages.js";
 import { MlflowDelivery, type MlflowDeliveryOptions } from "./mlflow-delivery.js";
 
@@ -12,6 +13,12 @@ const options = JSON.parse(process.env[optionsVariable] ?? "") as MlflowDelivery
 delete process.env[optionsVariable];
 const delivery = MlflowDelivery.start({ ...options, note: (line) => tell({ kind: "note", line }) });
 let isFinishing = false;
+// Where the training uses every core, it comes first.
+try {
+  setPriority(constants.priority.PRIORITY_LOW);
+} catch {
+  // Then the two share the cores.
+}
 
 process.on("message", ({ status, withinSeconds }: ToDelivery) => void finish(status, withinSeconds));
 process.on("disconnect", () => void finish("KILLED", secondsAfterCrash));

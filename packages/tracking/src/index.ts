@@ -15,6 +15,6 @@ export type {
   StartEvent,
   StepMetrics,
 } from "./records.js";
-export { sourceTags } from "./source-tags.js";
+export { sourceTags, userName } from "./source-tags.js";
 export type { TrackingTarget } from "./tracking-target.js";
 export { trackingTarget } from "./tracking-target.js";

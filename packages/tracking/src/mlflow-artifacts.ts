@@ -1,12 +1,7 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { MlflowClient, Run } from "@espalier/mlflow-js-client";
+import type { CallOptions, MlflowClient, Run } from "@espalier/mlflow-js-client";
 import type { ArtifactFile, CheckpointArtifacts } from "./mlflow-description.js";
-import type { RunEvent } from "./records.js";
-
-interface Call {
-  readonly signal: AbortSignal;
-}
 
 /**
  * Uploads the files that are there and that the server does not have as they are now.
@@ -20,7 +15,7 @@ export async function sendArtifacts(
   folder: string,
   files: readonly ArtifactFile[],
   sent: Readonly<Record<string, string>>,
-  call: Call,
+  call: CallOptions,
 ): Promise<Readonly<Record<string, string>>> {
   const now: Record<string, string> = { ...sent };
   for (const { path, file } of files) {
@@ -60,11 +55,8 @@ export async function checkpointFiles(
   return lists.flat();
 }
 
-/** The growths of a run as an artifact: which old layer each new one came from, and the growth maps' hashes. */
-export function growthArtifact(events: readonly RunEvent[]): string | null {
-  const growths = events.filter((event) => event.event === "growth");
-  return growths.length === 0 ? null : `${JSON.stringify(growths, undefined, 2)}\n`;
-}
+/** The artifact with the growths of a run: which old layer each new one came from, and the growth maps' hashes. */
+export const growthFile = "growth.json";
 
 async function stateOf(file: string): Promise<string | null> {
   try {

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { EspalierError } from "@espalier/core";
 import {
+  type CallOptions,
   type ConnectionOptions,
   MlflowApiError,
   MlflowAuthenticationError,
@@ -16,10 +17,12 @@ import {
 import { type Delivered, writeDelivered } from "./delivered-position.js";
 import { journalFiles, readEvents } from "./journal.js";
 import { type JournalPart, readJournal, startOfJournal } from "./journal-file.js";
-import { checkpointFiles, growthArtifact, sendArtifacts } from "./mlflow-artifacts.js";
+import { checkpointFiles, growthFile, sendArtifacts } from "./mlflow-artifacts.js";
 import type { ArtifactFile, CheckpointArtifacts, MlflowRunDescription } from "./mlflow-description.js";
+import { longParams, longParamsFile, shorten } from "./mlflow-names.js";
 import { mlflowBatch, systemMetrics } from "./mlflow-records.js";
 import { attachRun } from "./mlflow-run.js";
+import { settleParent } from "./parent-run.js";
 import { type RunEvent, runEventSchema, stepMetricsSchema } from "./records.js";
 import { runNote } from "./run-note.js";
 import { SystemMonitor, type SystemSample, systemFile, systemSampleSchema } from "./system-metrics.js";
@@ -43,7 +46,7 @@ export interface MlflowDeliveryOptions {
   readonly note?: (line: string) => void;
   /** Seconds between two looks at the journal. Default 1. */
   readonly everySeconds?: number;
-  /** Seconds before the first new attempt after a failure; doubled up to a minute. Default 2. */
+  /** Seconds before the first new attempt after a failure; doubled up to ten seconds. Default 2. */
   readonly retrySeconds?: number;
 }
 
@@ -59,7 +62,9 @@ export interface DeliveryResult {
 
 /** About 80 steps, that is 800 metrics: a request's worth. */
 const bytesAtOnce = 24 * 1024;
-const longestRetrySeconds = 60;
+const longestRetrySeconds = 10;
+/** Characters of what a server said: some say whole SQL statements. */
+const longestNote = 300;
 /** How often the end tries a server that is not there, before it leaves the rest for later. */
 const lastAttempts = 3;
 
@@ -97,7 +102,7 @@ export class MlflowDelivery {
     const { connection } = options;
     this.#client = new MlflowClient({
       ...connection,
-      timeoutSeconds: Math.min(connection.timeoutSeconds ?? 30, 30),
+      timeoutSeconds: connection.timeoutSeconds ?? 30,
       // The loop tries again by itself.
       retries: 1,
     });
@@ -146,7 +151,7 @@ export class MlflowDelivery {
     if (!this.#isComplete) {
       this.#problem ??= `${this.#client.address} did not take everything within ${withinSeconds} seconds`;
       this.#note(
-        `MLflow has not got all of this run (${this.#problem}); it is in the journal, and espalier sync or --resume sends the rest`,
+        `MLflow has not got all of this run (${shorten(this.#problem, longestNote)}); it is in the journal, and espalier sync or --resume sends the rest`,
       );
     }
     return { isComplete: this.#isComplete, url: this.url, problem: this.#isComplete ? null : this.#problem };
@@ -237,6 +242,8 @@ export class MlflowDelivery {
     this.#delivered = attached.delivered;
     await this.#remember({});
     this.#note(`MLflow: ${this.url}`);
+    const long = longParams(description.definition);
+    if (long !== null) await this.#sendText(attached.run, longParamsFile, long);
     await this.#sendFiles(attached.run, "none");
     return { run: attached.run, delivered: this.#delivered };
   }
@@ -264,13 +271,19 @@ export class MlflowDelivery {
       );
     await this.#sendGrowth(run);
     await this.#sendFiles(run, checkpoints);
+    if (description.parent !== undefined)
+      await settleParent(this.#client, run, description.parent, this.#call);
     await this.#client.updateRun(run.runId, { status, endTime: last?.time ?? time }, this.#call);
   }
 
   async #sendGrowth(run: Run): Promise<void> {
-    const text = growthArtifact(await readEvents(this.options.folder));
-    if (text === null) return;
-    await this.#withArtifacts(() => this.#client.artifacts.upload(run, "growth.json", text, this.#call));
+    const growths = (await readEvents(this.options.folder)).filter(({ event }) => event === "growth");
+    if (growths.length > 0) await this.#sendText(run, growthFile, growths);
+  }
+
+  async #sendText(run: Run, path: string, value: object): Promise<void> {
+    const text = `${JSON.stringify(value, undefined, 2)}\n`;
+    await this.#withArtifacts(() => this.#client.artifacts.upload(run, path, text, this.#call));
   }
 
   async #sendFiles(run: Run, checkpoints: CheckpointArtifacts): Promise<void> {
@@ -281,7 +294,6 @@ export class MlflowDelivery {
         const sent = this.#delivered?.artifacts ?? {};
         const now = await sendArtifacts(this.#client, run, folder, [file], sent, this.#call);
         if (now[file.path] === sent[file.path]) continue;
-        this.#limit?.refresh();
         await this.#remember({ artifacts: now });
       }
     });
@@ -312,15 +324,18 @@ export class MlflowDelivery {
     }
   }
 
-  get #call(): { signal: AbortSignal } {
-    return { signal: this.#end.signal };
+  get #call(): CallOptions {
+    // A large file on a slow line is not nothing: what moves is waited for.
+    return { signal: this.#end.signal, onProgress: () => this.#limit?.refresh() };
   }
 
   #failed(error: unknown): void {
     // A journal that was moved away, or a defect of ours: whatever it is, the training goes on.
     this.#problem = error instanceof Error ? error.message : String(error);
     const hint = error instanceof EspalierError && error.hint !== undefined ? ` (${error.hint})` : "";
-    this.#note(`MLflow: ${this.#problem}${hint}; the run goes on, its journal is sent later`);
+    this.#note(
+      `MLflow: ${shorten(this.#problem, longestNote)}${hint}; the run goes on, its journal is sent later`,
+    );
   }
 
   #recovered(): void {

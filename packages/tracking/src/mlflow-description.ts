@@ -15,6 +15,8 @@ export interface MlflowRunDescription {
   /** A sentence of Markdown that begins the run's description. */
   readonly summary?: string;
   readonly datasets?: readonly DatasetInput[];
+  /** The run that this one is shown under, as a sweep's runs are; made if there is none of that `id` yet. */
+  readonly parent?: { readonly id: string; readonly name: string; readonly startTime: number };
 }
 
 /** A file of the run folder that becomes an artifact. */

@@ -1,6 +1,6 @@
 import { isValidKey, splitBatch } from "@espalier/mlflow-js-client";
 import { expect, test } from "vitest";
-import { flattenParams, mlflowKey } from "./mlflow-names.js";
+import { flattenParams, longParams, mlflowKey } from "./mlflow-names.js";
 import { mlflowBatch } from "./mlflow-records.js";
 
 test("a definition becomes dotted params", () => {
@@ -29,7 +29,7 @@ test("a definition becomes dotted params", () => {
 });
 
 test("names and values that MLflow would refuse or cut become ones that it takes, still distinct", () => {
-  const params = flattenParams({
+  const definition = {
     "a/b#": 1,
     "a b_": 2,
     a_b_: 3,
@@ -37,10 +37,14 @@ test("names and values that MLflow would refuse or cut become ones that it takes
     "..": 5,
     "": 6,
     long: "x".repeat(9000),
-  });
+  };
+  const params = flattenParams(definition);
   expect(() => splitBatch({ params })).not.toThrow();
   expect(new Set(params.map((param) => param.key)).size).toBe(7);
-  expect(params.at(-1)?.value).toMatch(/^x+… \(9000 characters\)$/);
+  expect(params.at(-1)?.value).toMatch(/^x+… \(9000 characters in long-params\.json\)$/);
+  expect(Array.from(params.at(-1)!.value)).toHaveLength(6000);
+  expect(longParams(definition)).toStrictEqual({ long: "x".repeat(9000) });
+  expect(longParams({ short: "x".repeat(6000) })).toBeNull();
   for (const name of ["/", ".", "a//b", "x".repeat(300), "a\nb", "日本:語"])
     expect(isValidKey(mlflowKey(name))).toBe(true);
 });
@@ -62,7 +66,7 @@ test("numbers that are not finite become tags", () => {
   };
   const { metrics, tags } = mlflowBatch(
     [line],
-    [{ event: "diverged", step: 8, time: 1001, loss: Number.NaN }],
+    [{ event: "diverged", step: 8, time: 1001, loss: 2, gradientNorm: Number.POSITIVE_INFINITY }],
   );
   expect(() => splitBatch({ metrics, tags })).not.toThrow();
   expect(metrics?.map((metric) => metric.key)).not.toContain("loss");
@@ -70,6 +74,6 @@ test("numbers that are not finite become tags", () => {
   expect(tags).toStrictEqual([
     { key: "espalier.nonFinite.loss", value: "NaN at step 7" },
     { key: "espalier.nonFinite.gradientNorm", value: "Infinity at step 7" },
-    { key: "espalier.diverged", value: "loss NaN at step 8" },
+    { key: "espalier.diverged", value: "loss 2, gradient norm Infinity at step 8" },
   ]);
 });

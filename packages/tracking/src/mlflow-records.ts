@@ -85,7 +85,12 @@ function describe(
       tags.set("espalier.interrupted", `after step ${event.step}`);
       break;
     case "diverged":
-      tags.set("espalier.diverged", `loss ${event.loss ?? "not finite"} at step ${event.step}`);
+      tags.set(
+        "espalier.diverged",
+        `loss ${event.loss ?? "not finite"}${
+          event.gradientNorm === undefined ? "" : `, gradient norm ${event.gradientNorm}`
+        } at step ${event.step}`,
+      );
       break;
     case "end":
       if (event.finalTrainLoss !== null) measure("finalTrainLoss", event.finalTrainLoss, event);

@@ -1,4 +1,5 @@
 import {
+  type CallOptions,
   limits,
   type MlflowClient,
   MlflowInputError,
@@ -8,15 +9,12 @@ import {
 import { type Delivered, nothingDelivered, readDelivered } from "./delivered-position.js";
 import type { MlflowRunDescription } from "./mlflow-description.js";
 import { flattenParams, mlflowKey, shorten } from "./mlflow-names.js";
+import { parentRun } from "./parent-run.js";
 import { unusedColour } from "./run-colours.js";
 import { runNote } from "./run-note.js";
 
 /** Old servers cut longer tags. */
 const longestTag = Math.min(5000, limits.tagValueLength);
-
-interface Call {
-  readonly signal: AbortSignal;
-}
 
 /** A run on the server, and how far the journal has got there. */
 export interface AttachedRun {
@@ -35,7 +33,7 @@ export async function attachRun(
   folder: string,
   experiment: string,
   description: MlflowRunDescription,
-  call: Call,
+  call: CallOptions,
 ): Promise<AttachedRun> {
   const known = await readDelivered(folder, client.address);
   const before = known && (await runIfThere(client, known.runId, call));
@@ -51,7 +49,7 @@ export async function attachRun(
   return { run, delivered: { ...position, experimentId, runId } };
 }
 
-async function runIfThere(client: MlflowClient, runId: string, call: Call): Promise<Run | undefined> {
+async function runIfThere(client: MlflowClient, runId: string, call: CallOptions): Promise<Run | undefined> {
   try {
     return await client.getRun(runId, call);
   } catch (error) {
@@ -63,15 +61,16 @@ async function runIfThere(client: MlflowClient, runId: string, call: Call): Prom
 async function findOrCreate(
   client: MlflowClient,
   experiment: string,
-  { id, name, startTime }: MlflowRunDescription,
-  call: Call,
+  { id, name, startTime, parent }: MlflowRunDescription,
+  call: CallOptions,
 ): Promise<Run> {
   const { experimentId } = await client.getOrCreateExperiment(experiment, call);
   const uniqueTag = { key: "espalier.runId", value: id };
   const found = await client.findRunByTag(experimentId, uniqueTag, call);
   if (found !== undefined) return found;
   const tags = [{ key: "mlflow.runColor", value: await unusedColour(client, call) }];
-  return client.createRun({ experimentId, runName: name, startTime, tags, uniqueTag }, call);
+  const above = parent && { parentRunId: await parentRun(client, experimentId, parent, call) };
+  return client.createRun({ experimentId, runName: name, startTime, tags, uniqueTag, ...above }, call);
 }
 
 // A param keeps its first value on the server. What a resumed run may change (engine, threads) becomes a tag.
@@ -79,7 +78,7 @@ async function describe(
   client: MlflowClient,
   found: Run,
   description: MlflowRunDescription,
-  call: Call,
+  call: CallOptions,
 ): Promise<void> {
   const params = flattenParams(description.definition);
   const tags = new Map<string, string>([["mlflow.runName", description.name]]);

@@ -87,10 +87,12 @@ export interface CheckpointEvent extends AnyEvent {
   readonly path: string;
 }
 
-/** The loss was not finite, and the run stopped. */
+/** The loss or the gradient norm was not finite, and the run stopped. */
 export interface DivergedEvent extends AnyEvent {
   readonly event: "diverged";
   readonly loss?: number | undefined;
+  /** Missing where an evaluation's loss was not finite. */
+  readonly gradientNorm?: number | undefined;
 }
 
 /** The user stopped the run. */
@@ -170,7 +172,7 @@ export const runEventSchema: z.ZodType<RunEvent> = z.discriminatedUnion("event",
     seconds: real,
   }),
   z.object({ event: z.literal("checkpoint"), ...moment, path: z.string() }),
-  z.object({ event: z.literal("diverged"), ...moment, loss: real.optional() }),
+  z.object({ event: z.literal("diverged"), ...moment, loss: real.optional(), gradientNorm: real.optional() }),
   z.object({ event: z.literal("interrupted"), ...moment }),
   z.object({
     event: z.literal("end"),

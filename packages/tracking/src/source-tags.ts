@@ -30,7 +30,8 @@ export async function sourceTags(folder: string, name: string): Promise<Record<s
   };
 }
 
-function userName(): string {
+/** Who runs this process, as `mlflow.user`. */
+export function userName(): string {
   try {
     return userInfo().username;
   } catch {

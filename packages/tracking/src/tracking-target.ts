@@ -1,5 +1,10 @@
 import { UsageError } from "@espalier/core";
-import { type ConnectionOptions, credentialsFromEnvironment, MlflowError } from "@espalier/mlflow-js-client";
+import {
+  type ConnectionOptions,
+  credentialsFromEnvironment,
+  MlflowClient,
+  MlflowError,
+} from "@espalier/mlflow-js-client";
 
 /** Where a run is tracked beside its own journal. */
 export interface TrackingTarget {
@@ -51,7 +56,10 @@ function connectionTo(
   environment: Readonly<Record<string, string | undefined>>,
 ): ConnectionOptions {
   try {
-    return { trackingUri, ...credentialsFromEnvironment(environment) };
+    const connection = { trackingUri, ...credentialsFromEnvironment(environment) };
+    // Says what else is wrong with it, such as a proxy that is none.
+    new MlflowClient(connection).close();
+    return connection;
   } catch (error) {
     if (!(error instanceof MlflowError)) throw error;
     throw new UsageError("ESPALIER_TRACKING_URI", error.message, { cause: error });

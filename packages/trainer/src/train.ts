@@ -261,7 +261,7 @@ export async function train(setup: TrainingSetup): Promise<TrainingResult> {
     }: Pick<StepMetrics, "step" | "loss" | "learningRate"> & Partial<StepMetrics>,
     what: "loss" | "gradient norm" | "evaluation loss",
   ): Promise<EspalierError> {
-    journal.event({ event: "diverged", step, time: Date.now(), loss });
+    journal.event({ event: "diverged", step, time: Date.now(), loss, gradientNorm });
     await journal.flush();
     const last =
       checkpointPath === null

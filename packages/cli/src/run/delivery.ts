@@ -39,10 +39,40 @@ export async function startDelivery(
   });
   return {
     async finish(status) {
-      const { plotRun } = await import("../tracking/plot-run.js");
-      await plotRun(folder).catch((error: unknown) => note(`no plot for MLflow: ${error}`));
-      const { url } = await delivery.finish(status);
+      const url = await withoutHolding(note, async (signal) => {
+        const { plotRun } = await import("../tracking/plot-run.js");
+        await plotRun(folder).catch((error: unknown) => note(`no plot for MLflow: ${error}`));
+        return (await delivery.finish(status, { signal })).url;
+      });
       if (url !== null) note(`MLflow: ${url}`);
     },
   };
+}
+
+/** Milliseconds after which a user is told what is waited for. */
+const patience = 3000;
+
+/** Waits for the rest to arrive, as long as the user does: Ctrl-C leaves it to the delivery's own process. */
+async function withoutHolding<Result>(
+  note: (line: string) => void,
+  finish: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  const controller = new AbortController();
+  const leave = (): void => {
+    note("MLflow gets the rest in the background; what does not arrive, espalier sync sends");
+    controller.abort();
+  };
+  process.once("SIGINT", leave);
+  process.once("SIGTERM", leave);
+  const told = setTimeout(
+    () => note("MLflow: sending the rest of this run (Ctrl-C leaves that to the background)"),
+    patience,
+  );
+  try {
+    return await finish(controller.signal);
+  } finally {
+    clearTimeout(told);
+    process.off("SIGINT", leave);
+    process.off("SIGTERM", leave);
+  }
 }

@@ -209,10 +209,13 @@ async function trainInFolder(run: Run, startFolder: string | undefined): Promise
     return result;
   } finally {
     progress.close();
-    await journal.close();
-    await delivery.finish(status);
-    interruption.release();
-    await scope.dispose();
+    try {
+      await journal.close();
+    } finally {
+      interruption.release();
+      await delivery.finish(status);
+      await scope.dispose();
+    }
   }
 }
 

@@ -2,7 +2,13 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { JsonObject } from "@espalier/core";
 import type { ConnectionOptions } from "@espalier/mlflow-js-client";
-import { type CheckpointArtifacts, journalFiles, MlflowDelivery, readEvents } from "@espalier/tracking";
+import {
+  type CheckpointArtifacts,
+  journalFiles,
+  MlflowDelivery,
+  readEvents,
+  userName,
+} from "@espalier/tracking";
 import { readLock } from "../run/run-folder.js";
 import { describeRun, runArtifacts } from "./describe-run.js";
 import { plotRun } from "./plot-run.js";
@@ -58,7 +64,7 @@ export async function startRecordedDelivery(
     folder,
     connection,
     experiment: typeof experiment === "string" ? experiment : lock.name,
-    run: describeRun(lock),
+    run: describeRun(lock, await ownerTag(folder)),
     artifacts: runArtifacts,
     checkpoints: checkpoints ?? (defined === "none" || defined === "all" ? defined : "last"),
     note,
@@ -88,4 +94,10 @@ export async function statusOf(folder: string): Promise<SyncStatus> {
   if (last === "interrupted") return "KILLED";
   const { mtimeMs } = await stat(join(folder, journalFiles.metrics));
   return Date.now() - mtimeMs < silentMilliseconds ? "RUNNING" : "KILLED";
+}
+
+/** Whoever owns the folder ran the run; another user's name is not for us to give. */
+async function ownerTag(folder: string): Promise<Record<string, string>> {
+  const { uid } = await stat(folder);
+  return process.getuid?.() === uid ? { "mlflow.user": userName() } : {};
 }
