@@ -65,8 +65,8 @@ export async function resolveDefinition(loaded: LoadedDefinition): Promise<Exper
       return (await readTokenizer(path)).info;
     },
     async readCheckpoint(path) {
-      const { readCheckpointConfig } = await import("./checkpoint-model.js");
-      return readCheckpointConfig(path, registry);
+      const { readSourceModel } = await import("./checkpoint-model.js");
+      return readSourceModel(path, registry);
     },
   });
 }

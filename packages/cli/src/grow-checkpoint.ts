@@ -22,6 +22,7 @@ import {
   parseAssignment,
   type Reference,
   splitReference,
+  widthOperators,
 } from "@espalier/experiments";
 import { applyGrowthMap, disposeParameters, weightsOf } from "@espalier/growth";
 import { loadTrainingParameters, momentsToWrite, weightsToWrite } from "@espalier/trainer";
@@ -148,7 +149,8 @@ async function chooseExpander(
   const reference = await expanderReference(request, registry, target);
   const noPlace = () => "command line";
   const choice = chooseStrategy(registry, "expander", reference, "using", noPlace);
-  return { name: choice.use, expander: createStrategy(choice, { target, family }, noPlace) };
+  const services = { target, family, widthOperator: widthOperators(registry, noPlace) };
+  return { name: choice.use, expander: createStrategy(choice, services, noPlace) };
 }
 
 async function expanderReference(

@@ -273,13 +273,20 @@ describe("espalier run", () => {
     expect(await steps("nested")).toHaveLength(12);
   });
 
-  it("refuses a checkpoint of another shape, naming both", async () => {
-    const { code, stderr } = await espalier(
-      ["run", "tiny.yaml", "growth.schedule=scratch", "model.depth=6", "start=full", "--out", "other"],
-      { cwd: folder.path },
-    );
-    expect(code).toBe(2);
-    expect(stderr).toContain("shape 4×16, 2 heads, intermediate 64 instead of 6×16");
+  it("refuses a checkpoint that training cannot start from, saying what differs", async () => {
+    for (const [change, reason] of [
+      ["model.depth=3", "depth 4, which cannot shrink to 3"],
+      ["model.hiddenSize=8", "hiddenSize 16, which cannot shrink to 8"],
+      ["data.tokenizer.vocabSize=310", "vocabSize 300 instead of 310"],
+      ["model.hiddenSize=32", "heads of 8 channels"],
+    ] as const) {
+      const { code, stderr } = await espalier(
+        ["run", "tiny.yaml", "growth.schedule=scratch", "growth.expander=fpi", change, "start=full", "--out", "other"],
+        { cwd: folder.path },
+      );
+      expect(code).toBe(2);
+      expect(stderr).toContain(reason);
+    }
     await expect(stat(at("other"))).rejects.toThrow();
   });
 

@@ -23,20 +23,47 @@ export function sumOfTerms(terms: readonly GrowthTerm[], tensorOf: (name: string
   });
 }
 
+/**
+ * A term laid over initial values: its own entries where no scale of its axes is 0, the initial value elsewhere.
+ *
+ * @param initial used up
+ */
+export function overInitial(initial: tf.Tensor, term: GrowthTerm, source: tf.Tensor): tf.Tensor {
+  const result = tf.tidy(() => {
+    let isInitial: tf.Tensor = tf.zeros(initial.shape);
+    for (const [axis, map] of (term.axes ?? []).entries()) {
+      if (map?.kind !== "index" || !map.scales) continue;
+      const without = alongAxis(
+        map.scales.map((scale) => (scale === 0 ? 1 : 0)),
+        axis,
+        initial.shape.length,
+      );
+      isInitial = tf.maximum(isInitial, without);
+    }
+    return tf.add(tf.mul(initial, isInitial), tf.mul(scaledTerm(term, source), tf.sub(1, isInitial)));
+  });
+  initial.dispose();
+  return result;
+}
+
+/** A vector as a tensor of that rank, which broadcasts along all axes but its own. */
+function alongAxis(values: readonly number[], axis: number, rank: number): tf.Tensor {
+  const shape = Array.from({ length: rank }, (_, other) => (other === axis ? values.length : 1));
+  return tf.tensor([...values], shape, "float32");
+}
+
 function scaledTerm(term: GrowthTerm, source: tf.Tensor): tf.Tensor {
   let tensor = source;
   for (const [axis, map] of (term.axes ?? []).entries())
     if (map !== null)
       tensor = map.kind === "index" ? selected(tensor, axis, map) : mixed(tensor, axis, map.rows);
-  // Always a product, by 1 too: its result shares no memory with the source.
-  return tf.mul(tensor, term.scale);
+  // A product has memory of its own, by 1 too; so has whatever an axis map made.
+  return tensor === source || term.scale !== 1 ? tf.mul(tensor, term.scale) : tensor;
 }
 
 function selected(tensor: tf.Tensor, axis: number, map: Extract<AxisMap, { kind: "index" }>): tf.Tensor {
   const chosen = tf.gather(tensor, tf.tensor1d([...map.indices], "int32"), axis);
-  if (!map.scales) return chosen;
-  const alongAxis = chosen.shape.map((length, other) => (other === axis ? length : 1));
-  return tf.mul(chosen, tf.tensor([...map.scales], alongAxis, "float32"));
+  return map.scales ? tf.mul(chosen, alongAxis(map.scales, axis, chosen.rank)) : chosen;
 }
 
 /** Entry t along the axis is Σ_s rows[t][s] · source entry s. */

@@ -32,6 +32,8 @@ import { weightsOf } from "./weights.js";
 /** The parameters of `GPT2LMHeadModel`, with Conv1D's `[in, out]` weights; the tied head is `wte`. */
 const table: ParameterTable = {
   layerPrefix: (layer) => `transformer.h.${layer}.`,
+  weightLayout: "in_out",
+  normBeforeTiedDecoder: "transformer.ln_f",
   embedding: [
     ["transformer.wte.weight", "weight", "vocabulary", "hidden"],
     ["transformer.wpe.weight", "weight", "positions", "hidden"],
