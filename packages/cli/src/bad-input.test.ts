@@ -27,9 +27,16 @@ describe("bad input to run", () => {
     [
       "an unknown strategy",
       ["tiny.yaml", "growth.sampler=lvsp"],
-      ['unknown depth sampler "lvsp"; did you mean "lvps"?', "fixed, lvps, sigmoid, target, two-stage, uniform, unique"],
+      [
+        'unknown depth sampler "lvsp"; did you mean "lvps"?',
+        "fixed, lvps, sigmoid, target, two-stage, uniform, unique",
+      ],
     ],
-    ["an unknown preset", ["tiny.yaml", "growth.preset=apolo"], ["apollo, bert2bert, bert2bert-fpi, direct-copy, scratch, stackbert"]],
+    [
+      "an unknown preset",
+      ["tiny.yaml", "growth.preset=apolo"],
+      ["apollo, bert2bert, bert2bert-fpi, direct-copy, scratch, stackbert"],
+    ],
     ["an unknown family", ["tiny.yaml", "model.family=gpt3"], ["bert, gpt2", "model.family"]],
     [
       "a strategy's unknown option",

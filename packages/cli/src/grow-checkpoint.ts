@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
-import { writeCheckpointFolder } from "@espalier/checkpoints";
+import { join } from "node:path";
+import { writeCheckpointFolder, writeTextDurably } from "@espalier/checkpoints";
 import {
   checkShape,
   type Expander,
@@ -9,6 +10,7 @@ import {
   type ModelFamily,
   type ModelShape,
   sameShape,
+  serializeGrowthMap,
   shapeAxes,
   shapeOf,
   stream,
@@ -30,6 +32,9 @@ import { openModel } from "./checkpoint-model.js";
 import { loadRegistry } from "./composition-root.js";
 import type { EngineOptions } from "./engine-options.js";
 import { loadEngine } from "./run/engine.js";
+
+/** The growth map beside the grown checkpoint, as `serializeGrowthMap` writes it. */
+export const growthMapFile = "growth-map.json";
 
 /** How a checkpoint grows. */
 export interface GrowthRequest extends EngineOptions {
@@ -94,6 +99,7 @@ export async function growCheckpoint(path: string, request: GrowthRequest): Prom
     } finally {
       disposeParameters(parameters);
     }
+    await writeTextDurably(join(request.out, growthMapFile), `${JSON.stringify(serializeGrowthMap(map))}\n`);
     return {
       expander: name,
       from: formatShape(config),

@@ -281,7 +281,16 @@ describe("espalier run", () => {
       ["model.hiddenSize=32", "heads of 8 channels"],
     ] as const) {
       const { code, stderr } = await espalier(
-        ["run", "tiny.yaml", "growth.schedule=scratch", "growth.expander=fpi", change, "start=full", "--out", "other"],
+        [
+          "run",
+          "tiny.yaml",
+          "growth.schedule=scratch",
+          "growth.expander=fpi",
+          change,
+          "start=full",
+          "--out",
+          "other",
+        ],
         { cwd: folder.path },
       );
       expect(code).toBe(2);
