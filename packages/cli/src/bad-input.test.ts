@@ -33,6 +33,16 @@ describe("bad input to run", () => {
       ],
     ],
     [
+      "an unknown width operator",
+      ["tiny.yaml", "growth.expander={ use: interpolation, width: fpii }"],
+      ['unknown width operator "fpii"; did you mean "fpi"'],
+    ],
+    [
+      "growth from a source that is not there",
+      ["tiny.yaml", "growth.preset=bert2bert", "growth.schedule=from-source"],
+      ["needs a trained model to grow from", "start"],
+    ],
+    [
       "an unknown preset",
       ["tiny.yaml", "growth.preset=apolo"],
       ["apollo, bert2bert, bert2bert-fpi, direct-copy, scratch, stackbert"],

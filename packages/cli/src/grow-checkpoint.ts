@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { writeCheckpointFolder, writeTextDurably } from "@espalier/checkpoints";
+import { checkpointFiles, writeCheckpointFolder, writeTextDurably } from "@espalier/checkpoints";
 import {
   checkShape,
   type Expander,
@@ -33,9 +33,6 @@ import { loadRegistry } from "./composition-root.js";
 import type { EngineOptions } from "./engine-options.js";
 import { loadEngine } from "./run/engine.js";
 
-/** The growth map beside the grown checkpoint, as `serializeGrowthMap` writes it. */
-export const growthMapFile = "growth-map.json";
-
 /** How a checkpoint grows. */
 export interface GrowthRequest extends EngineOptions {
   /** An expander's name, or a preset's. */
@@ -46,6 +43,8 @@ export interface GrowthRequest extends EngineOptions {
   readonly expanderOptions: readonly string[];
   readonly out: string;
   readonly seed: number;
+  /** A file for the growth map, as `serializeGrowthMap` writes it. */
+  readonly map?: string;
   note(text: string): void;
 }
 
@@ -72,7 +71,9 @@ export async function growCheckpoint(path: string, request: GrowthRequest): Prom
     checkGrowth(config, to, family, grownConfig);
     const { expander, name } = await chooseExpander(request, registry, to, family);
     const random = stream(request.seed);
-    const map = expander.plan(shapeOf(config), to, family, random.fork("growth"));
+    const map = aboutFile(join(checkpoint.folder, checkpointFiles.config), () =>
+      expander.plan(shapeOf(config), to, family, random.fork("growth")),
+    );
     await loadEngine(
       {
         backend: request.backend ?? "auto",
@@ -99,7 +100,8 @@ export async function growCheckpoint(path: string, request: GrowthRequest): Prom
     } finally {
       disposeParameters(parameters);
     }
-    await writeTextDurably(join(request.out, growthMapFile), `${JSON.stringify(serializeGrowthMap(map))}\n`);
+    if (request.map !== undefined)
+      await writeTextDurably(request.map, `${JSON.stringify(serializeGrowthMap(map))}\n`);
     return {
       expander: name,
       from: formatShape(config),
@@ -108,6 +110,22 @@ export async function growCheckpoint(path: string, request: GrowthRequest): Prom
     };
   } finally {
     await checkpoint.close();
+  }
+}
+
+// What an expander refuses it says of shapes; the source's are in its config.
+function aboutFile<T>(file: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    if (!(error instanceof UsageError) || error.file !== undefined) throw error;
+    const { code, message, hint, key, cause } = error;
+    throw new UsageError(code, message, {
+      file,
+      cause,
+      ...(hint === undefined ? {} : { hint }),
+      ...(key === undefined ? {} : { key }),
+    });
   }
 }
 

@@ -62,8 +62,55 @@ function scaledTerm(term: GrowthTerm, source: tf.Tensor): tf.Tensor {
 }
 
 function selected(tensor: tf.Tensor, axis: number, map: Extract<AxisMap, { kind: "index" }>): tf.Tensor {
-  const chosen = tf.gather(tensor, tf.tensor1d([...map.indices], "int32"), axis);
-  return map.scales ? tf.mul(chosen, alongAxis(map.scales, axis, chosen.rank)) : chosen;
+  const { indices, scales } = map;
+  if (!scales) return picked(tensor, axis, indices);
+  // Scales that belong to the source's entries are cheaper there: the source is the smaller one.
+  const ofSource = scalesOfSource(indices, scales, tensor.shape[axis]!);
+  if (ofSource) return picked(tf.mul(tensor, alongAxis(ofSource, axis, tensor.rank)), axis, indices);
+  return tf.mul(picked(tensor, axis, indices), alongAxis(scales, axis, tensor.rank));
+}
+
+function scalesOfSource(
+  indices: readonly number[],
+  scales: readonly number[],
+  length: number,
+): number[] | null {
+  const ofSource = new Array<number>(length).fill(1);
+  for (const [entry, index] of indices.entries()) ofSource[index] = scales[entry]!;
+  return indices.every((index, entry) => ofSource[index] === scales[entry]) ? ofSource : null;
+}
+
+// Below this many entries in a row a slice costs more than picking them one by one.
+const shortestSlice = 32;
+
+/**
+ * Entries of an axis by index. Entries of the first axis are whole blocks of memory; along another axis, picking walks
+ * through memory with a stride, so stretches of consecutive indices (a growth in width keeps what is there) are sliced.
+ */
+function picked(tensor: tf.Tensor, axis: number, indices: readonly number[]): tf.Tensor {
+  const gathered = (part: readonly number[]) => tf.gather(tensor, tf.tensor1d([...part], "int32"), axis);
+  if (axis === 0) return gathered(indices);
+  const parts: tf.Tensor[] = [];
+  let loose: number[] = [];
+  const flush = (): void => {
+    if (loose.length > 0) parts.push(gathered(loose));
+    loose = [];
+  };
+  for (let first = 0; first < indices.length; ) {
+    let end = first + 1;
+    while (indices[end] === indices[end - 1]! + 1) end++;
+    if (end - first < shortestSlice) loose.push(...indices.slice(first, end));
+    else {
+      flush();
+      const begin = tensor.shape.map((_, other) => (other === axis ? indices[first]! : 0));
+      const size = tensor.shape.map((length, other) => (other === axis ? end - first : length));
+      parts.push(tf.slice(tensor, begin, size));
+    }
+    first = end;
+  }
+  flush();
+  // A slice alone may be a view.
+  return parts.length > 1 ? tf.concat(parts, axis) : independentCopy(parts[0]!);
 }
 
 /** Entry t along the axis is Σ_s rows[t][s] · source entry s. */

@@ -1,5 +1,6 @@
-import { type ModelShape, planWidth, stream } from "@espalier/core";
-import { advancedKnowledge } from "@espalier/plugin-bert2bert";
+import { composeGrowthMaps, type ModelShape, planWidth, stream, UsageError } from "@espalier/core";
+import { advancedKnowledge, directCopy, fpi } from "@espalier/plugin-bert2bert";
+import { interpolationExpander } from "@espalier/plugin-interpolation";
 import { configOfShape, residualFamily } from "@espalier/plugin-kit";
 import * as tf from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -81,5 +82,52 @@ describe("FPI and AKI in the paper's small example (rows are inputs, y = xW)", (
       [0.5, 1, 10],
     ]);
     expect(product([5, 7, 5], widened)).toEqual([26, 38, 380]);
+  });
+});
+
+describe("a growth map in width composed with one in depth", () => {
+  const from: ModelShape = { depth: 2, hiddenSize: 8, attentionHeads: 2, intermediateSize: 16 };
+  const to: ModelShape = { depth: 3, hiddenSize: 16, attentionHeads: 4, intermediateSize: 16 };
+  const linear = (width: ReturnType<typeof fpi>) =>
+    interpolationExpander({ mode: "linear", moments: "carry", width }).plan(
+      from,
+      to,
+      residualFamily,
+      stream(2),
+    );
+
+  it("makes what the two make one after the other", () => {
+    const width = fpi({ selection: "balanced", moments: "carry" });
+    const between = { ...to, depth: 2 };
+    const first = width.plan(from, between, residualFamily, stream(2));
+    const second = interpolationExpander({ mode: "linear", moments: "carry" }).plan(
+      between,
+      to,
+      residualFamily,
+      stream(2),
+    );
+    const grow = (map: typeof first, weights: Map<string, tf.Tensor>) =>
+      growWeights(map, weights, {
+        config: configOfShape(map.to),
+        family: residualFamily,
+        random: stream(1),
+      });
+    const source = new Map(
+      residualFamily
+        .parameters(configOfShape(from))
+        .map((spec) => [spec.name, tf.randomNormal([...spec.shape], 0, 1, "float32", 7) as tf.Tensor]),
+    );
+    const composed = grow(composeGrowthMaps(first, second), source);
+    const after = grow(second, grow(first, source));
+    expect(linear(width).parameters).toEqual(composeGrowthMaps(first, second).parameters);
+    for (const [name, tensor] of composed) {
+      const furthest = tf.max(tf.abs(tf.sub(tensor, after.get(name)!))).dataSync()[0]!;
+      expect(furthest, name).toBeLessThan(1e-6);
+    }
+  });
+
+  it("blends no layer that the width operator initialises anew", () => {
+    expect(() => linear(directCopy())).toThrow(UsageError);
+    expect(() => linear(directCopy())).toThrow("freshly initialised by the width operator");
   });
 });

@@ -20,17 +20,23 @@ export async function finishedSource(nested: Experiment, folder: string, lock: L
   const definition = resolvedDefinition(nested);
   // Other text would have another fingerprint, which is known only once it is prepared.
   if (!sameData(definition, lock.definition)) return null;
-  const wanted = definitionHash(definition);
+  const wanted = hashWithoutName(definition);
   const around = dirname(resolve(folder));
   const names = (await readdir(around).catch((): string[] => [])).sort();
   for (const name of names)
     for (const candidate of [join(around, name), join(around, name, "start")]) {
       const found = await readLock(candidate).catch(() => null);
-      if (found?.definitionHash !== wanted || found.data.fingerprint !== lock.data.fingerprint) continue;
+      if (found === null || hashWithoutName(found.definition) !== wanted) continue;
+      if (found.data.fingerprint !== lock.data.fingerprint) continue;
       if (found.backend.name !== lock.backend.name || found.backend.device !== lock.backend.device) continue;
       if (await isFinished(candidate)) return candidate;
     }
   return null;
+}
+
+// What it is called changes no parameter.
+function hashWithoutName(definition: JsonObject): string {
+  return definitionHash({ ...definition, name: "" });
 }
 
 function sameData(a: JsonObject, b: JsonObject): boolean {
