@@ -27,9 +27,26 @@ describe("bad input to run", () => {
     [
       "an unknown strategy",
       ["tiny.yaml", "growth.sampler=lvsp"],
-      ['unknown depth sampler "lvsp"; did you mean "lvps"?', "fixed, lvps, sigmoid, target, uniform, unique"],
+      [
+        'unknown depth sampler "lvsp"; did you mean "lvps"?',
+        "fixed, lvps, sigmoid, target, two-stage, uniform, unique",
+      ],
     ],
-    ["an unknown preset", ["tiny.yaml", "growth.preset=apolo"], ["apollo, scratch, stackbert"]],
+    [
+      "an unknown width operator",
+      ["tiny.yaml", "growth.expander={ use: interpolation, width: fpii }"],
+      ['unknown width operator "fpii"; did you mean "fpi"'],
+    ],
+    [
+      "growth from a source that is not there",
+      ["tiny.yaml", "growth.preset=bert2bert", "growth.schedule=from-source"],
+      ["needs a trained model to grow from", "start"],
+    ],
+    [
+      "an unknown preset",
+      ["tiny.yaml", "growth.preset=apolo"],
+      ["apollo, bert2bert, bert2bert-fpi, direct-copy, scratch, stackbert"],
+    ],
     ["an unknown family", ["tiny.yaml", "model.family=gpt3"], ["bert, gpt2", "model.family"]],
     [
       "a strategy's unknown option",

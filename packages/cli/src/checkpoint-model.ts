@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { type OpenCheckpoint, openCheckpoint } from "@espalier/checkpoints";
 import { type JsonObject, type ModelConfig, type ModelFamily, UsageError } from "@espalier/core";
-import type { PluginRegistry } from "@espalier/experiments";
+import type { PluginRegistry, SourceModel } from "@espalier/experiments";
 import { configOf } from "./config-of-checkpoint.js";
 
 /** The model of a checkpoint. */
@@ -44,9 +44,10 @@ export async function openModel(
   }
 }
 
-/** The model of a checkpoint, without its weights. */
-export async function readCheckpointConfig(path: string, registry: PluginRegistry): Promise<ModelConfig> {
+/** The model of a checkpoint, without its weights, and what it took to train. */
+export async function readSourceModel(path: string, registry: PluginRegistry): Promise<SourceModel> {
   const { checkpoint, config } = await openModel(path, registry);
   await checkpoint.close();
-  return config;
+  const { spentOnCheckpoint } = await import("@espalier/trainer");
+  return { config, flops: spentOnCheckpoint(checkpoint.state) };
 }

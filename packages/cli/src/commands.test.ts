@@ -1,6 +1,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openSafetensors } from "@espalier/checkpoints";
+import { deserializeGrowthMap, type JsonObject } from "@espalier/core";
 import type { StepProfile } from "@espalier/trainer";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { espalier, makeFolder } from "./testing/espalier.js";
@@ -169,12 +170,43 @@ describe("espalier grow", () => {
     expect(steps).toBe(2);
   });
 
+  it("widens a trained checkpoint, and the logits stay where every unit is copied equally often", async () => {
+    const to = "hiddenSize=32,attentionHeads=4,intermediateSize=128";
+    const { code, stdout, stderr } = await espalier(
+      ["grow", "trained", "--using", "bert2bert-fpi", "--map", "map.json", "--to", to, "-o", "wide"],
+      { cwd: folder.path },
+    );
+    expect(code, stderr).toBe(0);
+    expect(stdout).toContain("grown by fpi from 4×16");
+    const map = deserializeGrowthMap(JSON.parse(await readFile(at("map.json"), "utf8")) as JsonObject);
+    expect(map).toMatchObject({ expander: "fpi", from: { hiddenSize: 16 }, to: { hiddenSize: 32 } });
+    const tokens = [[5, 9, 13, 40, 7]];
+    await writeFile(at("wide-batch.json"), JSON.stringify({ input_ids: tokens, labels: tokens }));
+    const [small, large] = await Promise.all(
+      ["trained", "wide"].map(async (path) =>
+        (await json<Probe>("probe", path, "--batch", "wide-batch.json")).logits.flat(2),
+      ),
+    );
+    const furthest = Math.max(...small!.map((logit, index) => Math.abs(logit - large![index]!)));
+    expect(furthest).toBeLessThan(1e-5);
+  });
+
   it.concurrent.each([
     ["an unknown operator", ["--using", "stackin", "--to", "depth=8"], 'did you mean "stacking"'],
     ["an unknown axis", ["--using", "stacking", "--to", "dept=8"], 'did you mean "depth"'],
     ["an unknown option", ["--using", "stacking", "momens=carry", "--to", "depth=8"], '"moments"'],
     ["a shape that is smaller", ["--using", "stacking", "--to", "depth=2"], "shallower"],
     ["a shape that is the same", ["--using", "stacking", "--to", "depth=4"], "that shape already"],
+    [
+      "a width that is smaller, naming the file",
+      ["--using", "fpi", "--to", "hiddenSize=8,attentionHeads=1"],
+      /hiddenSize falls from 16 to 8.*config\.json/s,
+    ],
+    [
+      "heads of another size, saying which are found and which fit",
+      ["--using", "bert2bert", "--to", "hiddenSize=32"],
+      /2 heads of 8 channels.*16 each.*attentionHeads=4/s,
+    ],
     [
       "width that the operator cannot grow",
       ["--using", "stacking", "--to", "depth=8,hiddenSize=32"],
@@ -185,7 +217,7 @@ describe("espalier grow", () => {
       cwd: folder.path,
     });
     expect(code, stderr).toBe(2);
-    expect(stderr).toContain(message);
+    expect(stderr).toMatch(message);
     expect(await readdir(folder.path)).not.toContain("refused");
   });
 });

@@ -65,8 +65,8 @@ export async function resolveDefinition(loaded: LoadedDefinition): Promise<Exper
       return (await readTokenizer(path)).info;
     },
     async readCheckpoint(path) {
-      const { readCheckpointConfig } = await import("./checkpoint-model.js");
-      return readCheckpointConfig(path, registry);
+      const { readSourceModel } = await import("./checkpoint-model.js");
+      return readSourceModel(path, registry);
     },
   });
 }
@@ -90,8 +90,9 @@ export interface RunScope {
 export function openRunScope(experiment: Experiment, parts: RunParts): RunScope {
   const scope = container.createChildContainer();
   const services: Services = { ...plannedServices(experiment), tokenizer: parts.tokenizer };
+  // A factory: tsyringe takes a value of null for none.
   for (const [name, token] of Object.entries(serviceTokens) as [keyof Services, InjectionToken][])
-    scope.register(token, { useValue: services[name] });
+    scope.register(token, { useFactory: () => services[name] });
   scope.register(tokens.data, { useValue: parts.data });
   scope.register(tokens.random, { useValue: stream(experiment.definition.seed) });
   const { choices } = experiment;

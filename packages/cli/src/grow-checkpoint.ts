@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
-import { writeCheckpointFolder } from "@espalier/checkpoints";
+import { join } from "node:path";
+import { checkpointFiles, writeCheckpointFolder, writeTextDurably } from "@espalier/checkpoints";
 import {
   checkShape,
   type Expander,
@@ -9,6 +10,7 @@ import {
   type ModelFamily,
   type ModelShape,
   sameShape,
+  serializeGrowthMap,
   shapeAxes,
   shapeOf,
   stream,
@@ -22,6 +24,7 @@ import {
   parseAssignment,
   type Reference,
   splitReference,
+  widthOperators,
 } from "@espalier/experiments";
 import { applyGrowthMap, disposeParameters, weightsOf } from "@espalier/growth";
 import { loadTrainingParameters, momentsToWrite, weightsToWrite } from "@espalier/trainer";
@@ -40,6 +43,8 @@ export interface GrowthRequest extends EngineOptions {
   readonly expanderOptions: readonly string[];
   readonly out: string;
   readonly seed: number;
+  /** A file for the growth map, as `serializeGrowthMap` writes it. */
+  readonly map?: string;
   note(text: string): void;
 }
 
@@ -66,7 +71,9 @@ export async function growCheckpoint(path: string, request: GrowthRequest): Prom
     checkGrowth(config, to, family, grownConfig);
     const { expander, name } = await chooseExpander(request, registry, to, family);
     const random = stream(request.seed);
-    const map = expander.plan(shapeOf(config), to, family, random.fork("growth"));
+    const map = aboutFile(join(checkpoint.folder, checkpointFiles.config), () =>
+      expander.plan(shapeOf(config), to, family, random.fork("growth")),
+    );
     await loadEngine(
       {
         backend: request.backend ?? "auto",
@@ -93,6 +100,8 @@ export async function growCheckpoint(path: string, request: GrowthRequest): Prom
     } finally {
       disposeParameters(parameters);
     }
+    if (request.map !== undefined)
+      await writeTextDurably(request.map, `${JSON.stringify(serializeGrowthMap(map))}\n`);
     return {
       expander: name,
       from: formatShape(config),
@@ -101,6 +110,22 @@ export async function growCheckpoint(path: string, request: GrowthRequest): Prom
     };
   } finally {
     await checkpoint.close();
+  }
+}
+
+// What an expander refuses it says of shapes; the source's are in its config.
+function aboutFile<T>(file: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    if (!(error instanceof UsageError) || error.file !== undefined) throw error;
+    const { code, message, hint, key, cause } = error;
+    throw new UsageError(code, message, {
+      file,
+      cause,
+      ...(hint === undefined ? {} : { hint }),
+      ...(key === undefined ? {} : { key }),
+    });
   }
 }
 
@@ -148,7 +173,8 @@ async function chooseExpander(
   const reference = await expanderReference(request, registry, target);
   const noPlace = () => "command line";
   const choice = chooseStrategy(registry, "expander", reference, "using", noPlace);
-  return { name: choice.use, expander: createStrategy(choice, { target, family }, noPlace) };
+  const services = { target, family, widthOperator: widthOperators(registry, noPlace) };
+  return { name: choice.use, expander: createStrategy(choice, services, noPlace) };
 }
 
 async function expanderReference(

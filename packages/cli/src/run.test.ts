@@ -273,13 +273,69 @@ describe("espalier run", () => {
     expect(await steps("nested")).toHaveLength(12);
   });
 
-  it("refuses a checkpoint of another shape, naming both", async () => {
-    const { code, stderr } = await espalier(
-      ["run", "tiny.yaml", "growth.schedule=scratch", "model.depth=6", "start=full", "--out", "other"],
-      { cwd: folder.path },
+  it("grows a smaller source in width and depth before the first step, and trains a nested one once", async () => {
+    const model = "{ family: gpt2, depth: 2, hiddenSize: 8, attentionHeads: 1, dropout: 0.1 }";
+    const nested = `start={ model: ${model}, growth: { preset: scratch }, training: { steps: 3, batchSize: 2 } }`;
+    const preset = ["growth.sampler={ use: two-stage, subModelLayers: 2 }", "growth.schedule=from-source"];
+    const outcomes = [];
+    for (const [out, expander] of [
+      ["aki", "aki"],
+      ["fpi", "fpi"],
+    ] as const) {
+      const args = [
+        "run",
+        "tiny.yaml",
+        nested,
+        ...preset,
+        `growth.expander=${expander}`,
+        "growth.sharing=bottom",
+      ];
+      const { code, stdout, stderr } = await espalier([...args, "--json", "--out", join("sources", out)], {
+        cwd: folder.path,
+      });
+      expect(code, stderr).toBe(0);
+      expect(stderr).toContain(out === "aki" ? "first: tiny-start" : "taken from");
+      outcomes.push(JSON.parse(stdout) as { sourceFlops: number; flops: number });
+    }
+    await expect(stat(at(join("sources", "fpi", "start")))).rejects.toThrow();
+    expect(outcomes[0]!.sourceFlops).toBeGreaterThan(0);
+    expect(outcomes[1]!.sourceFlops).toBe(outcomes[0]!.sourceFlops);
+    const events = await readLines<{ event: string; step: number; stage: number; to: object }>(
+      at(join("sources", "fpi", "events.jsonl")),
     );
-    expect(code).toBe(2);
-    expect(stderr).toContain("shape 4×16, 2 heads, intermediate 64 instead of 6×16");
+    expect(events.filter(({ event }) => event === "growth")).toMatchObject([
+      { step: 0, stage: 0, from: { depth: 2, hiddenSize: 8 }, to: { depth: 4, hiddenSize: 16 } },
+    ]);
+    const { stdout } = await espalier(["compare", "sources/aki", "sources/fpi", "--json"], {
+      cwd: folder.path,
+    });
+    const { runs } = JSON.parse(stdout) as { runs: { sourceFlops: number; flopsSavingWithSource: number }[] };
+    expect(runs[0]).toMatchObject({ sourceFlops: outcomes[0]!.sourceFlops, flopsSavingWithSource: 0 });
+  });
+
+  it("refuses a checkpoint that training cannot start from, saying what differs", async () => {
+    for (const [change, reason] of [
+      ["model.depth=3", "depth 4, which cannot shrink to 3"],
+      ["model.hiddenSize=8", "hiddenSize 16, which cannot shrink to 8"],
+      ["data.tokenizer.vocabSize=310", "vocabSize 300 instead of 310"],
+      ["model.hiddenSize=32", "heads of 8 channels"],
+    ] as const) {
+      const { code, stderr } = await espalier(
+        [
+          "run",
+          "tiny.yaml",
+          "growth.schedule=scratch",
+          "growth.expander=fpi",
+          change,
+          "start=full",
+          "--out",
+          "other",
+        ],
+        { cwd: folder.path },
+      );
+      expect(code).toBe(2);
+      expect(stderr).toContain(reason);
+    }
     await expect(stat(at("other"))).rejects.toThrow();
   });
 

@@ -3,6 +3,7 @@ import { canonicalJson } from "./canonical-json.js";
 import {
   type AxisMap,
   type GrowthMap,
+  type GrowthTerm,
   isCopyOf,
   type ParameterGrowth,
   type SlotSource,
@@ -44,15 +45,17 @@ function plain(map: GrowthMap): Json {
 }
 
 function plainSlot(slot: SlotSource): Json {
-  if (slot.kind !== "sum") return { kind: slot.kind };
+  if (slot.kind === "zeros") return { kind: "zeros" };
+  if (slot.kind === "sum") return { kind: "sum", terms: slot.terms.map(plainTerm) };
+  return { kind: "initialize", ...(slot.over ? { over: plainTerm(slot.over) } : {}) };
+}
+
+function plainTerm(term: GrowthTerm): Json {
   return {
-    kind: "sum",
-    terms: slot.terms.map((term) => ({
-      from: term.from,
-      scale: term.scale,
-      // No axes and only unchanged axes are the same map.
-      ...(term.axes?.some((axis) => axis !== null) ? { axes: term.axes.map(plainAxis) } : {}),
-    })),
+    from: term.from,
+    scale: term.scale,
+    // No axes and only unchanged axes are the same map.
+    ...(term.axes?.some((axis) => axis !== null) ? { axes: term.axes.map(plainAxis) } : {}),
   };
 }
 
@@ -122,14 +125,15 @@ function describeParameter(name: string, growth: ParameterGrowth): string {
 
 function describeSlot(slot: SlotSource): string {
   if (slot.kind === "zeros") return "0";
-  if (slot.kind === "initialize") return "initialised";
-  return slot.terms
-    .map((term) => {
-      const axes = (term.axes ?? []).map(describeAxis).join(", ");
-      const source = /[^-, ]/.test(axes) ? `${groupOf(term.from)}[${axes}]` : groupOf(term.from);
-      return term.scale === 1 ? source : `${term.scale} · ${source}`;
-    })
-    .join(" + ");
+  if (slot.kind === "initialize")
+    return slot.over ? `initialised, over it ${describeTerm(slot.over)}` : "initialised";
+  return slot.terms.map(describeTerm).join(" + ");
+}
+
+function describeTerm(term: GrowthTerm): string {
+  const axes = (term.axes ?? []).map(describeAxis).join(", ");
+  const source = /[^-, ]/.test(axes) ? `${groupOf(term.from)}[${axes}]` : groupOf(term.from);
+  return term.scale === 1 ? source : `${term.scale} · ${source}`;
 }
 
 function describeAxis(axis: AxisMap | null): string {

@@ -18,12 +18,13 @@ export interface GrowthTerm {
 
 /**
  * How one tensor is made: the sum of its terms; or zeros; or freshly initialised as the model family does it for that
- * parameter (from the run's own stream for new parameters).
+ * parameter (from the run's own stream for new parameters), except where `over` gives something: the entries that no
+ * scale of `over`'s axes is 0 for.
  */
 export type SlotSource =
   | { readonly kind: "sum"; readonly terms: readonly GrowthTerm[] }
   | { readonly kind: "zeros" }
-  | { readonly kind: "initialize" };
+  | { readonly kind: "initialize"; readonly over?: GrowthTerm };
 
 /** The optimizer's count of updates of a parameter: that of its source (the smallest of several), or 0. */
 export type StepCountSource =
@@ -108,13 +109,15 @@ export function withMoments(
   }
 }
 
-const emptyMoments: Omit<ParameterGrowth, "weight"> = {
+/** No first and second moment, and no update yet. */
+export const emptyMoments: Omit<ParameterGrowth, "weight"> = {
   firstMoment: { kind: "zeros" },
   secondMoment: { kind: "zeros" },
   stepCount: { kind: "zero" },
 };
 
-function ownMoments(name: string): Omit<ParameterGrowth, "weight"> {
+/** The moments of a parameter that stays as it is. */
+export function ownMoments(name: string): Omit<ParameterGrowth, "weight"> {
   return {
     firstMoment: copyOf(name),
     secondMoment: copyOf(name),
@@ -129,7 +132,8 @@ function keepsShape(weight: SlotSource): boolean {
   );
 }
 
-function squared(terms: readonly GrowthTerm[]): SlotSource {
+/** Every scale squared, indices and matrices kept: what second moments are made with. */
+export function squared(terms: readonly GrowthTerm[]): SlotSource {
   return {
     kind: "sum",
     terms: terms.map((term) => ({

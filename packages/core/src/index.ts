@@ -1,4 +1,5 @@
 export { canonicalJson } from "./canonical-json.js";
+export { composeGrowthMaps, planWidthAndDepth } from "./compose-growth.js";
 export type { ErrorDetails, ExitCode } from "./errors.js";
 export { EspalierError, suggest, UsageError, unknownName } from "./errors.js";
 export type { ForeignTensor } from "./foreign-tensor.js";
@@ -12,6 +13,7 @@ export type {
   StepCountSource,
 } from "./growth-map.js";
 export { copyOf, isCopyOf, momentPolicies, withMoments } from "./growth-map.js";
+export { deserializeGrowthMap, serializeGrowthMap } from "./growth-map-json.js";
 export { describeGrowthMap, hashGrowthMap } from "./growth-map-text.js";
 export type { Json, JsonObject } from "./json.js";
 export { planLayers } from "./layer-expansion.js";
@@ -34,12 +36,21 @@ export type {
   StepCost,
   StepLoad,
 } from "./model-family.js";
-export type { Plugin, Preset, Services, StrategyDeclaration, StrategyKind, StrategyKinds } from "./plugin.js";
-export { definePlugin, strategy } from "./plugin.js";
+export type {
+  Plugin,
+  Preset,
+  Services,
+  StrategyDeclaration,
+  StrategyKind,
+  StrategyKinds,
+  StrategyName,
+} from "./plugin.js";
+export { definePlugin, strategy, strategyName } from "./plugin.js";
 export type { RandomStream } from "./random-stream.js";
 export { philox4x32, stream } from "./random-stream.js";
 export type { ModelConfig, ModelShape } from "./shape.js";
 export { checkShape, formatShape, sameShape, shapeAxes, shapeOf } from "./shape.js";
+export { flopsOfStep } from "./step-flops.js";
 export type {
   DepthInput,
   DepthSampler,
@@ -51,6 +62,7 @@ export type {
   StepDepth,
   Strategy,
   TrainingBudget,
+  WidthOperator,
 } from "./strategy.js";
 export { serviceTokens, tokens } from "./tokens.js";
 export type {
@@ -67,3 +79,6 @@ export type {
   TokenizerInfo,
   TrainingParameters,
 } from "./training.js";
+export type { AxesOf, AxisUse, UnitMaps } from "./width-axes.js";
+export { axisMaps, copyCounts, isGrowing, newEntries } from "./width-axes.js";
+export { checkWidth, copied, planWidth, type WidthMoments, widthMoments } from "./width-expansion.js";

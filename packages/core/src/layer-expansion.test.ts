@@ -15,6 +15,7 @@ const family = {
       layer: null,
       suffix: "wte.weight",
       axes: ["vocabulary", "hidden"],
+      inputAxis: null,
     },
     ...Array.from({ length: depth }, (_, layer) =>
       ["fc.weight", "fc.bias"].map(
@@ -24,10 +25,18 @@ const family = {
           layer,
           suffix,
           axes: ["hidden"],
+          inputAxis: null,
         }),
       ),
     ).flat(),
-    { name: "ln_f.weight", part: "head", layer: null, suffix: "ln_f.weight", axes: ["hidden"] },
+    {
+      name: "ln_f.weight",
+      part: "head",
+      layer: null,
+      suffix: "ln_f.weight",
+      axes: ["hidden"],
+      inputAxis: null,
+    },
   ],
 };
 

@@ -27,7 +27,10 @@ export function planLayers(options: {
       throw new UsageError(
         "ESPALIER_GROWTH_WIDTH",
         `expander "${expander}" grows depth only, but ${axis} changes from ${from[axis]} to ${to[axis]}`,
-        { key: axis },
+        {
+          key: axis,
+          hint: "combine it with a width operator: expander: { use: interpolation, width: fpi }, or --using interpolation width=fpi",
+        },
       );
   if (to.depth < from.depth)
     throw new UsageError(

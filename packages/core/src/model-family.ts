@@ -32,6 +32,17 @@ export interface ParameterPlace {
   /** The name without the layer's prefix, the same in every layer; the whole name outside of the layers. */
   readonly suffix: string;
   readonly axes: readonly AxisRole[];
+  /**
+   * The axis that a product sums over, whose entries go with what feeds this parameter (PyTorch's `Linear` is
+   * `[out, in]`: 1, Hugging Face's `Conv1D` is `[in, out]`: 0); null where there is none, as in vectors and embeddings.
+   * Every other axis counts what the parameter gives out.
+   */
+  readonly inputAxis: number | null;
+  /**
+   * Set for the gain and bias of the last layer norm before a decoder that is tied to the embedding: such a decoder sums
+   * over an axis that is an output of the embedding and cannot be divided by copy counts, so this layer norm is.
+   */
+  readonly beforeTiedDecoder?: true;
 }
 
 /** How a new parameter starts. */

@@ -1,10 +1,10 @@
-import type { z } from "zod";
+import { z } from "zod";
 import { EspalierError } from "./errors.js";
 import type { Json, JsonObject } from "./json.js";
 import type { LayerMapping } from "./layer-map.js";
 import type { ModelFamily } from "./model-family.js";
 import type { ModelShape } from "./shape.js";
-import type { DepthSampler, Expander, GrowthSchedule, TrainingBudget } from "./strategy.js";
+import type { DepthSampler, Expander, GrowthSchedule, TrainingBudget, WidthOperator } from "./strategy.js";
 import type { Corpus, LearningRateSchedule, Objective, Optimizer, TokenizerInfo } from "./training.js";
 
 /** What each kind of strategy makes. */
@@ -12,6 +12,7 @@ export interface StrategyKinds {
   sampler: DepthSampler<Json>;
   schedule: GrowthSchedule<Json>;
   expander: Expander;
+  widthOperator: WidthOperator;
   layerMapping: LayerMapping;
   learningRate: LearningRateSchedule;
   optimizer: Optimizer;
@@ -32,7 +33,22 @@ export interface Services {
   tokenizer: TokenizerInfo;
   /** The folder that relative paths of a definition start from. */
   baseDirectory: string;
+  /** The shape that a run starts from where it has a source (a checkpoint or a nested definition); null for none. */
+  source: ModelShape | null;
+  /**
+   * Makes the width operator of that name with options of its own, so that a plugin combines with one that it does not
+   * import.
+   *
+   * @throws UsageError with the nearest names where there is none, or for wrong options
+   */
+  widthOperator: (reference: StrategyName) => WidthOperator;
 }
+
+/** A strategy as an option names it: its name, or `{ use: name, …its options }`. */
+export type StrategyName = string | { readonly use: string; readonly [option: string]: unknown };
+
+/** The names of strategies as options take them: `fpi`, or `{ use: fpi, selection: uniform }`. */
+export const strategyName = z.union([z.string().min(1), z.looseObject({ use: z.string().min(1) })]);
 
 /** A strategy as a plugin declares it. */
 export interface StrategyDeclaration<Kind extends StrategyKind = StrategyKind> {

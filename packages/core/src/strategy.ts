@@ -55,6 +55,11 @@ export interface StepDepth {
 export interface DepthSampler<Memory extends Json = null> extends Strategy<DepthInput, StepDepth, Memory> {
   /** P(executed depth = d), if the next draw were made now. Sums to 1. */
   distribution(memory: Memory, input: DepthInput): ReadonlyMap<number, number>;
+  /**
+   * What a micro-step of that depth would update, if it were drawn now; needed only where that is not everything, so that
+   * a plan counts the FLOPs of what is not differentiated.
+   */
+  update?(memory: Memory, input: DepthInput, executedLayers: number): StepDepth["update"];
 }
 
 /** What a growth schedule may look at. */
@@ -97,5 +102,15 @@ export interface Expander {
   readonly preserves: "function" | "nothing";
   /** The name of the layer mapping that sharing within a step uses by default. */
   readonly layerMapping: string;
+  plan(from: ModelShape, to: ModelShape, family: ModelFamily, random: RandomStream): GrowthMap;
+}
+
+/**
+ * How does a model grow in width? As an {@link Expander}, from a shape to one of the same depth; a depth operator composes
+ * its own map with this one (`composeGrowthMaps`).
+ */
+export interface WidthOperator {
+  /** A claim, for growths at which every unit is copied equally often; the conformance suite measures it. */
+  readonly preserves: "function" | "nothing";
   plan(from: ModelShape, to: ModelShape, family: ModelFamily, random: RandomStream): GrowthMap;
 }

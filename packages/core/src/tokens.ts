@@ -33,4 +33,6 @@ export const serviceTokens: { readonly [Name in keyof Services]: InjectionToken<
   budget: token("budget"),
   tokenizer: token("tokenizer"),
   baseDirectory: token("baseDirectory"),
+  source: token("source"),
+  widthOperator: token("widthOperator"),
 };

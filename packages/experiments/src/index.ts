@@ -9,7 +9,14 @@ export type { Plan, PlannedStage } from "./plan.js";
 export { predictPlan } from "./plan.js";
 export type { PluginSearch, RegisteredStrategy } from "./registry.js";
 export { kindNames, PluginRegistry } from "./registry.js";
-export type { Experiment, PlanningStrategies, ResolveSources, Start, StrategyChoices } from "./resolve.js";
+export type {
+  Experiment,
+  PlanningStrategies,
+  ResolveSources,
+  SourceModel,
+  Start,
+  StrategyChoices,
+} from "./resolve.js";
 export { plannedServices, planningStrategies, resolveExperiment } from "./resolve.js";
 export type { Definition, DefinitionInput, StrategyReference } from "./schema.js";
 export { defineExperiment, definitionJsonSchema, definitionSchema } from "./schema.js";
@@ -24,3 +31,4 @@ export {
   splitReference,
   withPlaceAsync,
 } from "./strategy-choice.js";
+export { widthOperators } from "./width-operator.js";

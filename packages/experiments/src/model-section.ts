@@ -4,7 +4,7 @@ import {
   type ModelConfig,
   type ModelFamily,
   type Objective,
-  sameShape,
+  shapeAxes,
   UsageError,
 } from "@espalier/core";
 import type { Definition } from "./schema.js";
@@ -78,26 +78,46 @@ export function refuseObjective(
   );
 }
 
+/** Refuses a source of another family, before anything of it is taken over. */
+export function refuseOtherFamily(
+  source: ModelConfig,
+  family: ModelFamily,
+  what: string,
+  locate: Locate,
+): void {
+  if (source.family === family.name) return;
+  throw new UsageError(
+    "ESPALIER_START_FAMILY",
+    `the ${what} is a model of the family ${source.family}, but "model.family" is ${family.name}`,
+    {
+      file: locate(["start"]),
+      key: "start",
+      hint: `set model.family to ${source.family}, or start from another model`,
+    },
+  );
+}
+
 /**
- * Refuses a checkpoint that is not the model that training starts from.
+ * Refuses a source that the run's first model cannot come from. A smaller shape is no fault: the first growth begins there.
  *
+ * @param wanted the model of the first stage
  * @param what the checkpoint or the nested definition, for the message
  */
 export function refuseStart(start: ModelConfig, wanted: ModelConfig, what: string, locate: Locate): void {
   const differences: string[] = [];
-  if (start.family !== wanted.family) differences.push(`family ${start.family} instead of ${wanted.family}`);
-  if (!sameShape(start, wanted))
-    differences.push(`shape ${formatShape(start)} instead of ${formatShape(wanted)}`);
+  for (const axis of shapeAxes)
+    if (start[axis] > wanted[axis])
+      differences.push(`${axis} ${start[axis]}, which cannot shrink to ${wanted[axis]}`);
   for (const key of ["vocabSize", "maxPositions", "tokenTypes"] as const)
     if (start[key] !== wanted[key]) differences.push(`${key} ${start[key]} instead of ${wanted[key]}`);
   if (differences.length === 0) return;
   throw new UsageError(
     "ESPALIER_START_SHAPE",
-    `the ${what} is not the model that training starts with: ${differences.join(", ")}`,
+    `the ${what} (${formatShape(start)}) is not a model that training could start from: its first stage is ${formatShape(wanted)}, and the source has ${differences.join(", ")}`,
     {
       file: locate(["start"]),
       key: "start",
-      hint: "change the growth schedule's first stage or the model, or grow the checkpoint first (espalier grow)",
+      hint: "change the growth schedule's first stage, the model or the tokenizer, or start from another model",
     },
   );
 }

@@ -1,9 +1,11 @@
 import {
   type DepthInput,
+  flopsOfStep,
   type GrowthStage,
   type MemoryCost,
   type ModelConfig,
   type ModelShape,
+  type StepDepth,
   shapeOf,
   type TrainingBudget,
 } from "@espalier/core";
@@ -48,6 +50,14 @@ export interface Plan {
   readonly memory: MemoryCost & { readonly total: number };
   /** The plan of a nested definition that is trained first; its FLOPs are not counted above. */
   readonly start: Plan | null;
+  /** The shape of the source, which the first growth goes from; null where training starts with fresh parameters. */
+  readonly startShape: ModelShape | null;
+  /** FLOPs of the source: those planned for a nested definition, those spent on a checkpoint; null where it does not say. */
+  readonly sourceFlops: number | null;
+  /** totalFlops + sourceFlops. */
+  readonly totalFlopsWithSource: number | null;
+  /** 1 − totalFlopsWithSource / fullDepthFlops. */
+  readonly predictedSavingWithSource: number | null;
   /** Whether growth depends on how training goes: then the plan is that of the first shape throughout. */
   readonly adaptive: boolean;
 }
@@ -71,7 +81,10 @@ export function predictPlan(experiment: Experiment): Plan {
   const timed = timeStages(costed, experiment.budget);
   const steps = timed.reduce((sum, stage) => sum + stage.steps, 0);
   const totalFlops = timed.reduce((sum, stage) => sum + stage.steps * stage.flopsPerStep, 0);
-  const fullDepthFlops = steps * flopsOfDepth(experiment.config, target.depth, experiment, strategies);
+  const fullDepthFlops = steps * flopsOfDepth(experiment.config, target.depth, "all", experiment, strategies);
+  const start = experiment.start.kind === "experiment" ? predictPlan(experiment.start.experiment) : null;
+  const sourceFlops = start ? start.totalFlopsWithSource : experiment.checkpointFlops;
+  const withSource = sourceFlops === null ? null : totalFlops + sourceFlops;
   return {
     name: experiment.definition.name,
     budget: experiment.budget,
@@ -83,7 +96,11 @@ export function predictPlan(experiment: Experiment): Plan {
     fullDepthFlops,
     predictedSaving: 1 - totalFlops / fullDepthFlops,
     memory: peakMemory(timed, experiment, strategies),
-    start: experiment.start.kind === "experiment" ? predictPlan(experiment.start.experiment) : null,
+    start,
+    startShape: experiment.source && shapeOf(experiment.source),
+    sourceFlops,
+    totalFlopsWithSource: withSource,
+    predictedSavingWithSource: withSource === null ? null : 1 - withSource / fullDepthFlops,
     adaptive,
   };
 }
@@ -97,12 +114,14 @@ function costStage(
   strategies: PlanningStrategies,
 ): CostedStage {
   const config: ModelConfig = { ...experiment.config, ...stage.shape };
-  const distribution = depthDistribution(stage, end, experiment, strategies);
+  const draws = drawsOfStage(stage, end, experiment, strategies);
+  const distribution = new Map<number, number>();
   let expectedDepth = 0;
   let flopsPerStep = 0;
-  for (const [depth, probability] of distribution) {
+  for (const { depth, probability, update } of draws) {
+    distribution.set(depth, (distribution.get(depth) ?? 0) + probability);
     expectedDepth += probability * depth;
-    flopsPerStep += probability * flopsOfDepth(config, depth, experiment, strategies);
+    flopsPerStep += probability * flopsOfDepth(config, depth, update, experiment, strategies);
   }
   return {
     index: stage.index,
@@ -117,17 +136,24 @@ function costStage(
   };
 }
 
-// How often a stage's distribution is asked for: a sampler may change it as training proceeds.
-const probes = 16;
+/** A depth that a micro-step of a stage executes and what it updates, with their share of the stage. */
+interface Draw {
+  readonly depth: number;
+  readonly update: StepDepth["update"];
+  readonly probability: number;
+}
 
-function depthDistribution(
+// How often a stage's distribution is asked for: a sampler may change it as training proceeds.
+const probes = 400;
+
+function drawsOfStage(
   stage: GrowthStage,
   end: number,
   experiment: Experiment,
   { sampler }: PlanningStrategies,
-): Map<number, number> {
+): Draw[] {
   const { budget } = experiment;
-  const at = (fraction: number): ReadonlyMap<number, number> => {
+  const at = (fraction: number): Draw[] => {
     const input: DepthInput = {
       current: stage.shape,
       target: shapeOf(experiment.config),
@@ -140,30 +166,45 @@ function depthDistribution(
         evaluationLoss: null,
       },
     };
-    return sampler.distribution(sampler.init(), input);
+    const memory = sampler.init();
+    return [...sampler.distribution(memory, input)].map(([depth, probability]) => ({
+      depth,
+      probability,
+      update: sampler.update?.(memory, input, depth) ?? "all",
+    }));
   };
-  const first = at(stage.at);
-  const sum = new Map<number, number>();
+  const keyOf = ({ depth, update }: Draw): string => JSON.stringify([depth, update]);
+  const first = new Map(at(stage.at).map((draw) => [keyOf(draw), draw]));
+  const sum = new Map<string, Draw>();
   let constant = true;
   for (let probe = 0; probe < probes; probe++) {
     const now = at(stage.at + ((probe + 0.5) / probes) * (end - stage.at));
-    constant &&= now.size === first.size && [...now].every(([depth, p]) => first.get(depth) === p);
-    for (const [depth, p] of now) sum.set(depth, (sum.get(depth) ?? 0) + p / probes);
+    constant &&=
+      now.length === first.size &&
+      now.every((draw) => first.get(keyOf(draw))?.probability === draw.probability);
+    for (const draw of now) {
+      const key = keyOf(draw);
+      const before = sum.get(key)?.probability ?? 0;
+      sum.set(key, { ...draw, probability: before + draw.probability / probes });
+    }
   }
-  return new Map([...(constant ? first : sum)].filter(([, p]) => p > 0).sort(([a], [b]) => a - b));
+  return [...(constant ? first : sum).values()]
+    .filter(({ probability }) => probability > 0)
+    .sort((a, b) => a.depth - b.depth);
 }
 
 /** FLOPs of an optimizer step whose micro-steps all execute so many layers. */
 function flopsOfDepth(
   config: ModelConfig,
   executedLayers: number,
+  update: StepDepth["update"],
   experiment: Experiment,
   strategies: PlanningStrategies,
 ): number {
   const { gradientAccumulation } = experiment.definition.training;
   return (
     gradientAccumulation *
-    experiment.family.cost(config, load(executedLayers, experiment, strategies)).trainingFlops
+    flopsOfStep(experiment.family, config, load(executedLayers, experiment, strategies), update)
   );
 }
 

@@ -13,6 +13,7 @@ export const kindNames: { readonly [Kind in StrategyKind]: string } = {
   sampler: "depth sampler",
   schedule: "growth schedule",
   expander: "expander",
+  widthOperator: "width operator",
   layerMapping: "layer mapping",
   learningRate: "learning-rate schedule",
   optimizer: "optimizer",

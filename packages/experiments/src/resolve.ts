@@ -10,6 +10,7 @@ import {
   type Objective,
   type Services,
   type StrategyKind,
+  sameShape,
   shapeOf,
   stream,
   type TokenizerInfo,
@@ -18,7 +19,7 @@ import {
 import { trainingBudget } from "./budget.js";
 import { chooseGrowth } from "./growth-section.js";
 import type { LoadedDefinition } from "./load.js";
-import { modelConfig, refuseObjective, refuseStart } from "./model-section.js";
+import { modelConfig, refuseObjective, refuseOtherFamily, refuseStart } from "./model-section.js";
 import { plannedTokenizer } from "./planned-tokenizer.js";
 import type { PluginRegistry } from "./registry.js";
 import type { Definition, StrategyReference } from "./schema.js";
@@ -33,10 +34,11 @@ import {
   withPlace,
   withPlaceAsync,
 } from "./strategy-choice.js";
+import { widthOperators } from "./width-operator.js";
 
 /** The strategies that a definition chose, one of each kind that a run needs. */
 export type StrategyChoices = {
-  readonly [Kind in Exclude<StrategyKind, "layerMapping">]: StrategyChoice<Kind>;
+  readonly [Kind in Exclude<StrategyKind, "layerMapping" | "widthOperator">]: StrategyChoice<Kind>;
 } & { readonly sharing: StrategyChoice<"layerMapping"> };
 
 /** What resolving reads from outside of the definition. */
@@ -45,7 +47,14 @@ export interface ResolveSources {
   /** Reads a tokenizer file (an absolute path). */
   readTokenizer(path: string): Promise<TokenizerInfo>;
   /** Reads the model of a checkpoint to start from (an absolute path). */
-  readCheckpoint(path: string): Promise<ModelConfig>;
+  readCheckpoint(path: string): Promise<SourceModel>;
+}
+
+/** The model that a run starts from. */
+export interface SourceModel {
+  readonly config: ModelConfig;
+  /** FLOPs that it took to train, its own sources included; null where it does not say. */
+  readonly flops: number | null;
 }
 
 /** What a run starts from. */
@@ -69,6 +78,13 @@ export interface Experiment {
   readonly tokenizer: TokenizerInfo;
   readonly budget: TrainingBudget;
   readonly start: Start;
+  /** The model of `start`: the shape that the first growth goes from. Null where training starts with fresh parameters. */
+  readonly source: ModelConfig | null;
+  /**
+   * FLOPs of the checkpoint that training starts from; null where it does not say. 0 without one, and for a nested
+   * definition, whose plan says it.
+   */
+  readonly checkpointFlops: number | null;
 }
 
 /** The strategies that a plan asks; they touch no tensor and read no corpus. */
@@ -101,9 +117,18 @@ export async function resolveExperiment(
   const family = createStrategy(familyChoice, {}, locate);
   const budget = trainingBudget(definition, locate);
   const tokenizer = await tokenizerOf(loaded, sources);
-  const { start, startConfig } = await resolveStart(loaded, sources);
-  const config = modelConfig(definition, family, tokenizer.vocabSize, startConfig, locate);
-  const services: Services = { target: shapeOf(config), family, budget, tokenizer, baseDirectory };
+  const { start, source, checkpointFlops } = await resolveStart(loaded, sources);
+  if (source) refuseOtherFamily(source, family, nameOfStart(start), locate);
+  const config = modelConfig(definition, family, tokenizer.vocabSize, source, locate);
+  const services: Services = {
+    target: shapeOf(config),
+    family,
+    budget,
+    tokenizer,
+    baseDirectory,
+    source: source && shapeOf(source),
+    widthOperator: widthOperators(registry, locate),
+  };
   const choices = chooseAll(definition, registry, familyChoice, services, locate);
   const experiment: Experiment = {
     loaded,
@@ -116,58 +141,60 @@ export async function resolveExperiment(
     tokenizer,
     budget,
     start,
+    source,
+    checkpointFlops,
   };
   refuseObjective(anyObjective(experiment), choices.objective.use, family, locate);
   createStrategy(choices.learningRate, services, locate);
   createStrategy(choices.optimizer, services, locate);
-  const initial = rehearseStages(experiment);
-  if (startConfig) refuseStart(startConfig, { ...config, ...initial }, nameOfStart(start), locate);
+  rehearseStages(experiment);
   return experiment;
 }
 
 /**
- * Walks through the stages as far as they are known, so that an impossible one is told before anything is trained.
- *
- * @returns the shape that training starts from
+ * Walks through the stages as far as they are known, from the source's shape where there is one, so that an impossible
+ * growth is told before anything is trained.
  */
-function rehearseStages(experiment: Experiment): ModelShape {
-  const { config, family, budget, locate } = experiment;
+function rehearseStages(experiment: Experiment): void {
+  const { config, family, budget, locate, start, source } = experiment;
   const { schedule, expander } = planningStrategies(experiment);
   const target = shapeOf(config);
   const initial = withPlace("growth.schedule", locate, () => schedule.initial(target));
+  if (source) refuseStart(source, { ...config, ...initial }, nameOfStart(start), locate);
+  const grow = (from: ModelShape, to: ModelShape): void =>
+    withPlace("growth.expander", locate, () => {
+      expander.plan(from, to, family, stream(experiment.definition.seed).fork("growth"));
+    });
+  if (source && !sameShape(source, initial)) grow(shapeOf(source), initial);
   const stages = withPlace("growth.schedule", locate, () => schedule.plan(budget, target));
-  if (stages === "adaptive") return initial;
+  if (stages === "adaptive") return;
   for (const [position, { shape }] of stages.entries()) {
     withPlace("growth.schedule", locate, () => {
       checkShape(shape, "growth.schedule");
       family.check({ ...config, ...shape });
     });
     const before = stages[position - 1];
-    if (before)
-      withPlace("growth.expander", locate, () =>
-        expander.plan(before.shape, shape, family, stream(experiment.definition.seed).fork("growth")),
-      );
+    if (before) grow(before.shape, shape);
   }
-  return initial;
 }
 
 async function resolveStart(
   loaded: LoadedDefinition,
   sources: ResolveSources,
-): Promise<{ readonly start: Start; readonly startConfig: ModelConfig | null }> {
+): Promise<Pick<Experiment, "start" | "source" | "checkpointFlops">> {
   const reference = startOf(loaded);
   switch (reference.kind) {
     case "none":
-      return { start: reference, startConfig: null };
+      return { start: reference, source: null, checkpointFlops: 0 };
     case "checkpoint": {
-      const startConfig = await withPlaceAsync("start", loaded.locate, () =>
+      const { config, flops } = await withPlaceAsync("start", loaded.locate, () =>
         sources.readCheckpoint(reference.path),
       );
-      return { start: reference, startConfig };
+      return { start: reference, source: config, checkpointFlops: flops };
     }
     case "definition": {
       const experiment = await resolveExperiment(reference.loaded, sources);
-      return { start: { kind: "experiment", experiment }, startConfig: experiment.config };
+      return { start: { kind: "experiment", experiment }, source: experiment.config, checkpointFlops: 0 };
     }
   }
 }
@@ -185,6 +212,8 @@ export function plannedServices(experiment: Experiment): Services {
     budget: experiment.budget,
     tokenizer: experiment.tokenizer,
     baseDirectory: experiment.loaded.source.baseDirectory,
+    source: experiment.source && shapeOf(experiment.source),
+    widthOperator: widthOperators(experiment.registry, experiment.locate),
   };
 }
 

@@ -14,7 +14,7 @@ import {
 import * as tf from "@tensorflow/tfjs";
 import { checkGrowthMap, type tensorSlots } from "./check-map.js";
 import { initialWeight } from "./parameters.js";
-import { independentCopy, sumOfTerms } from "./tensor-source.js";
+import { independentCopy, overInitial, sumOfTerms } from "./tensor-source.js";
 
 /** What a growth map is applied with. */
 export interface GrowthContext {
@@ -122,7 +122,11 @@ function madeTensor(
   tensorOf: (name: string) => tf.Tensor,
 ): tf.Tensor {
   if (source.kind === "zeros") return tf.zeros([...spec.shape]);
-  if (source.kind === "initialize") return initialWeight(spec, random);
+  if (source.kind === "initialize") {
+    const { over } = source;
+    if (!over) return initialWeight(spec, random);
+    return overInitial(initialWeight(spec, random), over, tensorOf(over.from));
+  }
   return sumOfTerms(source.terms, tensorOf);
 }
 

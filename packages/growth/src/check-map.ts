@@ -80,6 +80,8 @@ function checkSlot(
   if (source.kind === "initialize") {
     if (slot !== "weight")
       refuse(map, `initialises the ${slot} of "${spec.name}": only weights have an initial value`);
+    if (source.over)
+      checkTerm(map, spec, slot, source.over, sourceShape(map, spec.name, source.over.from, sourceShapes));
     return;
   }
   if (source.terms.length === 0) refuse(map, `makes the ${slot} of "${spec.name}" as a sum of nothing`);

@@ -23,20 +23,94 @@ export function sumOfTerms(terms: readonly GrowthTerm[], tensorOf: (name: string
   });
 }
 
+/**
+ * A term laid over initial values: its own entries where no scale of its axes is 0, the initial value elsewhere.
+ *
+ * @param initial used up
+ */
+export function overInitial(initial: tf.Tensor, term: GrowthTerm, source: tf.Tensor): tf.Tensor {
+  const result = tf.tidy(() => {
+    let isInitial: tf.Tensor = tf.zeros(initial.shape);
+    for (const [axis, map] of (term.axes ?? []).entries()) {
+      if (map?.kind !== "index" || !map.scales) continue;
+      const without = alongAxis(
+        map.scales.map((scale) => (scale === 0 ? 1 : 0)),
+        axis,
+        initial.shape.length,
+      );
+      isInitial = tf.maximum(isInitial, without);
+    }
+    return tf.add(tf.mul(initial, isInitial), tf.mul(scaledTerm(term, source), tf.sub(1, isInitial)));
+  });
+  initial.dispose();
+  return result;
+}
+
+/** A vector as a tensor of that rank, which broadcasts along all axes but its own. */
+function alongAxis(values: readonly number[], axis: number, rank: number): tf.Tensor {
+  const shape = Array.from({ length: rank }, (_, other) => (other === axis ? values.length : 1));
+  return tf.tensor([...values], shape, "float32");
+}
+
 function scaledTerm(term: GrowthTerm, source: tf.Tensor): tf.Tensor {
   let tensor = source;
   for (const [axis, map] of (term.axes ?? []).entries())
     if (map !== null)
       tensor = map.kind === "index" ? selected(tensor, axis, map) : mixed(tensor, axis, map.rows);
-  // Always a product, by 1 too: its result shares no memory with the source.
-  return tf.mul(tensor, term.scale);
+  // A product has memory of its own, by 1 too; so has whatever an axis map made.
+  return tensor === source || term.scale !== 1 ? tf.mul(tensor, term.scale) : tensor;
 }
 
 function selected(tensor: tf.Tensor, axis: number, map: Extract<AxisMap, { kind: "index" }>): tf.Tensor {
-  const chosen = tf.gather(tensor, tf.tensor1d([...map.indices], "int32"), axis);
-  if (!map.scales) return chosen;
-  const alongAxis = chosen.shape.map((length, other) => (other === axis ? length : 1));
-  return tf.mul(chosen, tf.tensor([...map.scales], alongAxis, "float32"));
+  const { indices, scales } = map;
+  if (!scales) return picked(tensor, axis, indices);
+  // Scales that belong to the source's entries are cheaper there: the source is the smaller one.
+  const ofSource = scalesOfSource(indices, scales, tensor.shape[axis]!);
+  if (ofSource) return picked(tf.mul(tensor, alongAxis(ofSource, axis, tensor.rank)), axis, indices);
+  return tf.mul(picked(tensor, axis, indices), alongAxis(scales, axis, tensor.rank));
+}
+
+function scalesOfSource(
+  indices: readonly number[],
+  scales: readonly number[],
+  length: number,
+): number[] | null {
+  const ofSource = new Array<number>(length).fill(1);
+  for (const [entry, index] of indices.entries()) ofSource[index] = scales[entry]!;
+  return indices.every((index, entry) => ofSource[index] === scales[entry]) ? ofSource : null;
+}
+
+// Below this many entries in a row a slice costs more than picking them one by one.
+const shortestSlice = 32;
+
+/**
+ * Entries of an axis by index. Entries of the first axis are whole blocks of memory; along another axis, picking walks
+ * through memory with a stride, so stretches of consecutive indices (a growth in width keeps what is there) are sliced.
+ */
+function picked(tensor: tf.Tensor, axis: number, indices: readonly number[]): tf.Tensor {
+  const gathered = (part: readonly number[]) => tf.gather(tensor, tf.tensor1d([...part], "int32"), axis);
+  if (axis === 0) return gathered(indices);
+  const parts: tf.Tensor[] = [];
+  let loose: number[] = [];
+  const flush = (): void => {
+    if (loose.length > 0) parts.push(gathered(loose));
+    loose = [];
+  };
+  for (let first = 0; first < indices.length; ) {
+    let end = first + 1;
+    while (indices[end] === indices[end - 1]! + 1) end++;
+    if (end - first < shortestSlice) loose.push(...indices.slice(first, end));
+    else {
+      flush();
+      const begin = tensor.shape.map((_, other) => (other === axis ? indices[first]! : 0));
+      const size = tensor.shape.map((length, other) => (other === axis ? end - first : length));
+      parts.push(tf.slice(tensor, begin, size));
+    }
+    first = end;
+  }
+  flush();
+  // A slice alone may be a view.
+  return parts.length > 1 ? tf.concat(parts, axis) : independentCopy(parts[0]!);
 }
 
 /** Entry t along the axis is Σ_s rows[t][s] · source entry s. */

@@ -6,6 +6,8 @@ import { layoutOf, type ParameterTable, specsOf } from "./parameter-table.js";
 /** The parameters of `BertForMaskedLM`, with PyTorch's `[out, in]` weights; the tied decoder is stored once. */
 export const bertTable: ParameterTable = {
   layerPrefix: (layer) => `bert.encoder.layer.${layer}.`,
+  weightLayout: "out_in",
+  normBeforeTiedDecoder: "cls.predictions.transform.LayerNorm",
   embedding: [
     ["bert.embeddings.word_embeddings.weight", "weight", "vocabulary", "hidden"],
     ["bert.embeddings.position_embeddings.weight", "weight", "positions", "hidden"],

@@ -6,6 +6,8 @@ import { layoutOf, type ParameterTable, specsOf } from "./parameter-table.js";
 /** The parameters of `GPT2LMHeadModel`, with Conv1D's `[in, out]` weights; the tied head is `wte`. */
 export const gpt2Table: ParameterTable = {
   layerPrefix: (layer) => `transformer.h.${layer}.`,
+  weightLayout: "in_out",
+  normBeforeTiedDecoder: "transformer.ln_f",
   embedding: [
     ["transformer.wte.weight", "weight", "vocabulary", "hidden"],
     ["transformer.wpe.weight", "weight", "positions", "hidden"],

@@ -17,6 +17,10 @@ export type ParameterRole = "weight" | "residual" | "bias" | "gain";
 export interface ParameterTable {
   /** The prefix of a layer's parameters. */
   readonly layerPrefix: (layer: number) => string;
+  /** How the matrices of linear layers lie: PyTorch's `Linear` is `out_in`, Hugging Face's `Conv1D` `in_out`. */
+  readonly weightLayout: "out_in" | "in_out";
+  /** The last layer norm before a decoder that is tied to the embedding, without `.weight` and `.bias`. */
+  readonly normBeforeTiedDecoder: string;
   readonly embedding: readonly ParameterRow[];
   readonly layer: readonly ParameterRow[];
   readonly head: readonly ParameterRow[];
@@ -53,9 +57,22 @@ function roledPlaces(table: ParameterTable, depth: number): RoledPlace[] {
       suffix,
       axes,
       role,
+      inputAxis: inputAxisOf(role, axes, table),
+      ...(suffix.startsWith(`${table.normBeforeTiedDecoder}.`) ? { beforeTiedDecoder: true as const } : {}),
     }));
   const layers = Array.from({ length: depth }, (_, layer) => rows("layer", layer, table.layerPrefix(layer)));
   return [...rows("embedding", null, ""), ...layers.flat(), ...rows("head", null, "")];
+}
+
+// A matrix that has rows for tokens, positions or token types is looked up in, not multiplied with.
+function inputAxisOf(
+  role: ParameterRole,
+  axes: readonly AxisRole[],
+  { weightLayout }: ParameterTable,
+): number | null {
+  const isLookedUp = axes.some((axis) => ["vocabulary", "positions", "tokenTypes"].includes(axis));
+  if (axes.length !== 2 || isLookedUp || (role !== "weight" && role !== "residual")) return null;
+  return weightLayout === "out_in" ? 1 : 0;
 }
 
 /** How many entries an axis has. */

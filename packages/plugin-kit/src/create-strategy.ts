@@ -19,6 +19,11 @@ export function testServices(family: ModelFamily = residualFamily): Services {
     budget: { unit: "steps", amount: 200, steps: 200 },
     tokenizer: { vocabSize: 11, maskToken: 1, padToken: 0, endOfText: null, specialTokens: [0, 1] },
     baseDirectory: ".",
+    source: shapeOfDepth(6),
+    widthOperator: (reference) => {
+      const name = typeof reference === "string" ? reference : reference.use;
+      throw unknownName("ESPALIER_STRATEGY_UNKNOWN", "width operator", name, []);
+    },
   };
 }
 

@@ -37,3 +37,5 @@ export {
   type ScheduleSuiteOptions,
   scheduleChecks,
 } from "./schedule-suite.js";
+export type { WidthOperatorCheck, WidthOperatorSuiteOptions } from "./width-operator-suite.js";
+export { describeWidthOperator, widthGrowths, widthOperatorChecks } from "./width-operator-suite.js";

@@ -12,13 +12,13 @@ import * as tf from "@tensorflow/tfjs";
 
 /** The parameters of one layer. */
 const layerPlaces = [
-  { suffix: "norm.weight", axes: ["hidden"] },
-  { suffix: "norm.bias", axes: ["hidden"] },
-  { suffix: "up.weight", axes: ["hidden", "intermediate"] },
-  { suffix: "up.bias", axes: ["intermediate"] },
-  { suffix: "down.weight", axes: ["intermediate", "hidden"] },
-  { suffix: "down.bias", axes: ["hidden"] },
-] as const satisfies readonly Pick<ParameterPlace, "suffix" | "axes">[];
+  { suffix: "norm.weight", axes: ["hidden"], inputAxis: null },
+  { suffix: "norm.bias", axes: ["hidden"], inputAxis: null },
+  { suffix: "up.weight", axes: ["hidden", "intermediate"], inputAxis: 0 },
+  { suffix: "up.bias", axes: ["intermediate"], inputAxis: null },
+  { suffix: "down.weight", axes: ["intermediate", "hidden"], inputAxis: 0 },
+  { suffix: "down.bias", axes: ["hidden"], inputAxis: null },
+] as const satisfies readonly Pick<ParameterPlace, "suffix" | "axes" | "inputAxis">[];
 
 /**
  * A residual multi-layer perceptron over tokens: x ← x + tanh(norm(x)·U + u)·D + d in each layer, tied to nothing. The
@@ -40,16 +40,17 @@ export const residualFamily: ModelFamily = {
     outside("embedding.weight", "embedding", ["vocabulary", "hidden"]),
     ...Array.from({ length: depth }, (_, layer) =>
       layerPlaces.map(
-        ({ suffix, axes }): ParameterPlace => ({
+        ({ suffix, axes, inputAxis }): ParameterPlace => ({
           name: layerParameter(layer, suffix),
           part: "layer",
           layer,
           suffix,
           axes,
+          inputAxis,
         }),
       ),
     ).flat(),
-    outside("head.weight", "head", ["hidden", "vocabulary"]),
+    outside("head.weight", "head", ["hidden", "vocabulary"], 0),
     outside("head.bias", "head", ["vocabulary"]),
   ],
   parameters: (config) =>
@@ -100,8 +101,13 @@ export const residualFamily: ModelFamily = {
   },
 };
 
-function outside(name: string, part: ParameterPlace["part"], axes: ParameterPlace["axes"]): ParameterPlace {
-  return { name, part, layer: null, suffix: name, axes };
+function outside(
+  name: string,
+  part: ParameterPlace["part"],
+  axes: ParameterPlace["axes"],
+  inputAxis: number | null = null,
+): ParameterPlace {
+  return { name, part, layer: null, suffix: name, axes, inputAxis };
 }
 
 function layerParameter(layer: number, suffix: string): string {

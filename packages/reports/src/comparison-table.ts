@@ -1,4 +1,4 @@
-import type { Comparison } from "./comparison.js";
+import type { ComparedRun, Comparison } from "./comparison.js";
 
 const columns = [
   "run",
@@ -11,8 +11,19 @@ const columns = [
   "time saved",
 ] as const;
 
+// Only where a run has a source.
+const sourceColumns = ["source FLOPs", "saved with source"] as const;
+
+function sourceCells({ sourceFlops, flopsSavingWithSource }: ComparedRun): string[] {
+  return [
+    sourceFlops === null ? "unknown" : formatFlops(sourceFlops),
+    flopsSavingWithSource === null ? "–" : formatShare(flopsSavingWithSource),
+  ];
+}
+
 /** The comparison as aligned text for a terminal, ending in what the columns mean. */
 export function comparisonTable(comparison: Comparison): string {
+  const hasSources = comparison.runs.some((run) => run.sourceFlops !== 0);
   const rows = comparison.runs.map((run, index) => [
     index === comparison.baselineIndex ? `${run.name} (baseline)` : run.name,
     String(run.seed),
@@ -22,8 +33,13 @@ export function comparisonTable(comparison: Comparison): string {
     run.flopsToBaseline === null ? "not reached" : formatFlops(run.flopsToBaseline),
     run.flopsSaving === null ? "–" : formatShare(run.flopsSaving),
     run.secondsSaving === null ? "–" : formatShare(run.secondsSaving),
+    ...(hasSources ? sourceCells(run) : []),
   ]);
-  const lines = alignColumns([[...columns], ...rows]);
+  const lines = alignColumns([[...columns, ...(hasSources ? sourceColumns : [])], ...rows]);
+  if (hasSources)
+    lines.push(
+      "Saved with source: the same, with the FLOPs of the model that a run was grown from counted, too.",
+    );
   const unfinished = comparison.runs.filter((run) => !run.complete).map((run) => run.name);
   lines.push("");
   lines.push(

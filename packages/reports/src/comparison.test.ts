@@ -20,12 +20,14 @@ async function writeRun(
   points: readonly Point[],
   growthStep?: number,
   ended = true,
+  sourceFlops?: number | null,
 ): Promise<string> {
   const folder = join(home, name);
   await mkdir(folder);
   await writeFile(join(folder, "lock.json"), JSON.stringify({ name, seed: 7 }));
   const journal = await RunJournal.open(folder);
   let time = 1_700_000_000_000;
+  if (sourceFlops !== undefined) journal.event({ event: "start", step: 0, time: time++, sourceFlops });
   for (const [step, flops, seconds, loss] of points) {
     if (growthStep !== undefined && step > growthStep) {
       journal.event({
@@ -139,6 +141,25 @@ describe("comparison", () => {
       secondsSaving: null,
       complete: false,
     });
+  });
+
+  it("counts the FLOPs of a source apart, and says the saving with them, too", async () => {
+    const points: Point[] = [
+      [10, 50, 6, 6],
+      [20, 150, 16, 4],
+    ];
+    const sourced = await writeRun("sourced", points, undefined, true, 60);
+    const unknown = await writeRun("unknown", points, undefined, true, null);
+    const comparison = compareRuns(await Promise.all([baseline, sourced, unknown].map(loadRun)));
+    const [first, second, third] = comparison.runs;
+    expect(first).toMatchObject({ sourceFlops: 0, flopsSavingWithSource: 0 });
+    expect(second).toMatchObject({ sourceFlops: 60, flops: 150, flopsToBaseline: 150, flopsSaving: 0.5 });
+    expect(second!.flopsSavingWithSource).toBeCloseTo(1 - 210 / 300, 12);
+    expect(third).toMatchObject({ sourceFlops: null, flopsSaving: 0.5, flopsSavingWithSource: null });
+    const table = comparisonTable(comparison);
+    expect(table).toContain("30.0 %");
+    expect(table).toContain("unknown");
+    expect(comparisonTable(compareRuns([await loadRun(baseline)]))).not.toContain("source");
   });
 
   it("takes another baseline", async () => {

@@ -13,6 +13,10 @@ export interface ComparedRun {
   readonly flopsToBaseline: number | null;
   /** 1 − ours / baseline's FLOPs, both to the baseline's final evaluation loss. */
   readonly flopsSaving: number | null;
+  /** FLOPs that training the run's source took; 0 without one, null where the source does not say. */
+  readonly sourceFlops: number | null;
+  /** `flopsSaving` with the FLOPs of the sources counted on both sides. */
+  readonly flopsSavingWithSource: number | null;
   /** The same of training seconds. */
   readonly secondsSaving: number | null;
   /** This run's and the baseline's evaluation loss where the cheaper of the two ends. */
@@ -58,6 +62,11 @@ export function compareRuns(runs: readonly RunSummary[], baseline = 0): Comparis
         flops: run.flops,
         seconds: run.seconds,
         flopsToBaseline: crossing?.flops ?? null,
+        sourceFlops: run.sourceFlops,
+        flopsSavingWithSource:
+          crossing && run.sourceFlops !== null && reference.sourceFlops !== null
+            ? 1 - (crossing.flops + run.sourceFlops) / (referenceCrossing.flops + reference.sourceFlops)
+            : null,
         flopsSaving: crossing ? 1 - crossing.flops / referenceCrossing.flops : null,
         secondsSaving: crossing ? 1 - crossing.seconds / referenceCrossing.seconds : null,
         atEqualFlops: equalFlops(run, reference),

@@ -30,8 +30,10 @@ export interface RunSummary {
   /** In the order of steps; never empty. */
   readonly evaluations: readonly Evaluation[];
   readonly growth: readonly GrowthPoint[];
-  /** Total training FLOPs. */
+  /** Total training FLOPs, those of a source not among them. */
   readonly flops: number;
+  /** FLOPs that training its source took; 0 without one, null where the source does not say. */
+  readonly sourceFlops: number | null;
   /** Total training seconds. */
   readonly seconds: number;
   readonly tokensPerSecond: number | null;
@@ -52,9 +54,11 @@ export async function loadRun(folder: string): Promise<RunSummary> {
   const events = await readEvents(path);
   const evaluations: Evaluation[] = [];
   const growth: GrowthPoint[] = [];
+  let sourceFlops: number | null = 0;
   let end: { flops: number; seconds: number; tokensPerSecond: number } | null = null;
   for (const event of events) {
-    if (event.event === "evaluation")
+    if (event.event === "start") sourceFlops = event.sourceFlops === undefined ? 0 : event.sourceFlops;
+    else if (event.event === "evaluation")
       evaluations.push({ step: event.step, flops: event.flops, seconds: event.seconds, loss: event.loss });
     else if (event.event === "growth")
       growth.push({ step: event.step, fromDepth: event.from.depth, toDepth: event.to.depth });
@@ -79,6 +83,7 @@ export async function loadRun(folder: string): Promise<RunSummary> {
     evaluations,
     growth,
     flops: end?.flops ?? last.flops,
+    sourceFlops,
     seconds: end?.seconds ?? last.seconds,
     tokensPerSecond: end?.tokensPerSecond ?? null,
     complete: end !== null,

@@ -41,6 +41,8 @@ interface AnyEvent {
 /** The run began. */
 export interface StartEvent extends AnyEvent {
   readonly event: "start";
+  /** FLOPs that training its source took; 0 without a source, null where the source does not say. */
+  readonly sourceFlops?: number | null | undefined;
 }
 
 /** A later session went on from a checkpoint of `step` completed steps. */
@@ -147,7 +149,7 @@ const shape = z.object({
 const moment = { step: count, time: count };
 
 export const runEventSchema: z.ZodType<RunEvent> = z.discriminatedUnion("event", [
-  z.object({ event: z.literal("start"), ...moment }),
+  z.object({ event: z.literal("start"), ...moment, sourceFlops: real.nullable().optional() }),
   z.object({ event: z.literal("resume"), ...moment }),
   z.object({
     event: z.literal("growth"),

@@ -12,7 +12,7 @@ import { initializeParameters } from "@espalier/growth";
 import { configAt, rehearseGrowth } from "./growth-plan.js";
 import { loadTrainingParameters, recogniseModel } from "./parameters.js";
 import type { TrainingSetup } from "./training-setup.js";
-import { stateFromJson, type TrainingState } from "./training-state.js";
+import { spentOnCheckpoint, stateFromJson, type TrainingState } from "./training-state.js";
 
 /** Where a session begins. */
 export interface Beginning {
@@ -59,14 +59,16 @@ export async function begin(setup: TrainingSetup): Promise<Beginning> {
   return { state, resumedFrom: null };
 }
 
-async function firstParameters(
-  setup: TrainingSetup,
-): Promise<{ config: TrainingState["config"]; parameters: TrainingParameters }> {
+async function firstParameters(setup: TrainingSetup): Promise<{
+  config: TrainingState["config"];
+  parameters: TrainingParameters;
+  sourceFlops: number | null;
+}> {
   const { family, config: target, start, random, strategies } = setup;
   if (start === undefined) {
     const config = configAt(target, strategies.schedule.initial(target));
     rehearseGrowth(setup, config);
-    return { config, parameters: initializeParameters(family, config, random) };
+    return { config, parameters: initializeParameters(family, config, random), sourceFlops: 0 };
   }
   const checkpoint = await openCheckpoint(start.path);
   try {
@@ -75,7 +77,11 @@ async function firstParameters(
     const config = configAt(target, found.config);
     rehearseGrowth(setup, config);
     const moments = start.moments === false ? "none" : "if-present";
-    return { config, parameters: await loadTrainingParameters(checkpoint, family, config, moments) };
+    return {
+      config,
+      parameters: await loadTrainingParameters(checkpoint, family, config, moments),
+      sourceFlops: spentOnCheckpoint(checkpoint.state),
+    };
   } finally {
     await checkpoint.close();
   }

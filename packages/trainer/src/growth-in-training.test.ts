@@ -282,7 +282,7 @@ describe("training that starts from a checkpoint", () => {
     await checkpoint.close();
     const folder = await folders.make();
     const result = await runTiny(folder, text, { steps: 1, start: { path: exported }, strategies: frozen });
-    expect(result.growths).toMatchObject([{ step: 0, stage: 1, layerMap: [0, 0, 1, 1] }]);
+    expect(result.growths).toMatchObject([{ step: 0, stage: 0, layerMap: [0, 0, 1, 1] }]);
     const name = "transformer.h.3.mlp.c_fc.weight";
     expect((await tensorsOf(folder, 1)).get(name)).toEqual((await tensorsOf(grown, 4)).get(atLayer(name, 1)));
   });

@@ -12,7 +12,10 @@ import {
 } from "@espalier/core";
 import type { TrainingSetup } from "./training-setup.js";
 
-/** The growth map that a run uses to enter a stage. Pure: the same answer before and during training. */
+/**
+ * The growth map that a run uses to enter a stage (0: from its source's shape to that of its first step). Pure: the same
+ * answer before and during training.
+ */
 export function planGrowth(setup: TrainingSetup, from: ModelShape, to: ModelShape, stage: number): GrowthMap {
   const random = setup.random.fork("growth").fork(stage);
   return setup.strategies.expander.plan(shapeOf(from), shapeOf(to), setup.family, random);
@@ -50,7 +53,7 @@ export function rehearseGrowth(setup: TrainingSetup, start: ModelShape): void {
       memory = after;
       if (to === null) break;
       checkGrows(current, to);
-      planGrowth(setup, current, to, ++stage);
+      planGrowth(setup, current, to, progress.step > 0 || planned.at > 0 ? ++stage : stage);
       current = shapeOf(to);
     }
   }

@@ -19,13 +19,16 @@ export async function grow(
   const began = performance.now();
   const from = shapeOf(state.config);
   checkGrows(from, to);
-  const map = planGrowth(setup, from, to, state.stage + 1);
+  // Growth before the first step leads from the source's shape to that of the first stage.
+  const isEntry = state.step === 0;
+  const stage = isEntry ? state.stage : state.stage + 1;
+  const map = planGrowth(setup, from, to, stage);
   const { family, random } = setup;
   const config = configAt(state.config, to);
   state.parameters = applyGrowthMap(map, state.parameters, { config, family, random });
   state.config = config;
-  state.stage++;
-  state.grownAt = spent(state, setup.budget);
+  state.stage = stage;
+  if (!isEntry) state.grownAt = spent(state, setup.budget);
   await waitForDevice(state);
   const record: GrowthRecord = {
     step: state.step,

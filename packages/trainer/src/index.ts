@@ -41,5 +41,6 @@ export type {
   TrainingSetup,
   TrainingStrategies,
 } from "./training-setup.js";
+export { spentOnCheckpoint } from "./training-state.js";
 export type { StepResult, TrainableModel, TrainingSteps } from "./training-steps.js";
 export { trainingSteps } from "./training-steps.js";

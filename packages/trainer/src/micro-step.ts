@@ -8,7 +8,6 @@ import type {
   PreparedBatch,
   RandomStream,
   StepDepth,
-  StepLoad,
 } from "@espalier/core";
 import { backpropagate, softmaxCrossEntropy } from "@espalier/ops";
 import * as tf from "@tensorflow/tfjs";
@@ -93,21 +92,4 @@ export function differentiate(options: {
   } finally {
     scaleTensor.dispose();
   }
-}
-
-/**
- * FLOPs of a micro-step as it was executed: backward costs twice the forward pass of the part that it goes through,
- * which is the top layers only where only they are trained.
- */
-export function flopsOfStep(
-  family: ModelFamily,
-  config: ModelConfig,
-  load: StepLoad,
-  update: StepDepth["update"],
-): number {
-  const full = family.cost(config, load);
-  if (update === "all") return full.trainingFlops;
-  const executedLayers = Math.min(update.topLayers, load.executedLayers);
-  const trained = family.cost(config, { ...load, executedLayers });
-  return full.forwardFlops + trained.trainingFlops - trained.forwardFlops;
 }

@@ -52,8 +52,11 @@ export async function loadWeights(
   config: ModelConfig,
 ): Promise<Map<string, tf.Tensor>> {
   const weights = new Map<string, tf.Tensor>();
+  const specs = family.parameters(config);
+  // What the headers say is held against the model before anything is allocated.
+  for (const spec of specs) storedTensor(checkpoint.weights, spec.name, spec.shape);
   try {
-    for (const spec of family.parameters(config))
+    for (const spec of specs)
       weights.set(spec.name, await loadTensor(checkpoint.weights, spec.name, spec.shape));
     return weights;
   } catch (error) {
@@ -83,6 +86,11 @@ export async function loadTrainingParameters(
     );
   const source = moments === "none" ? null : optimizer;
   const parameters: TrainingParameters = new Map();
+  if (source !== null)
+    for (const { name, shape } of family.parameters(config)) {
+      for (const prefix of Object.values(momentSlots)) storedTensor(source, `${prefix}.${name}`, shape);
+      storedTensor(source, `${stepCountPrefix}.${name}`, []);
+    }
   const weights = await loadWeights(checkpoint, family, config);
   try {
     for (const [name, weight] of weights) {
@@ -126,7 +134,8 @@ function toWrite(name: string, tensor: tf.Tensor): TensorToWrite {
   return { name, type: "F32", shape: tensor.shape, data: () => tensor.data<"float32">() };
 }
 
-async function loadTensor(source: TensorSource, name: string, shape: readonly number[]): Promise<tf.Tensor> {
+/** The name under which a tensor is stored, its shape checked where it is there; reads the header alone. */
+function storedTensor(source: TensorSource, name: string, shape: readonly number[]): string {
   const stored = storedName(source, name) ?? name;
   const found = source.tensors.get(stored);
   if (
@@ -138,5 +147,10 @@ async function loadTensor(source: TensorSource, name: string, shape: readonly nu
       `tensor "${stored}" in ${source.file} has the shape [${found.shape.join(",")}], but [${shape.join(",")}] is expected`,
       { file: source.file, key: stored },
     );
+  return stored;
+}
+
+async function loadTensor(source: TensorSource, name: string, shape: readonly number[]): Promise<tf.Tensor> {
+  const stored = storedTensor(source, name, shape);
   return tf.tensor(await source.readFloats(stored), [...shape], "float32");
 }

@@ -5,6 +5,7 @@ import {
   type ComputeOptions,
   checkLayerMap,
   EspalierError,
+  flopsOfStep,
   identityLayerMap,
   type LayerMap,
   shapeOf,
@@ -17,14 +18,7 @@ import { begin } from "./beginning.js";
 import { checkSetup, learningRatePoint, progressOf, spent } from "./budget.js";
 import { evaluate } from "./evaluation.js";
 import { grow } from "./growth-step.js";
-import {
-  differentiate,
-  disposeBatch,
-  flopsOfStep,
-  type Gradients,
-  toDevice,
-  trainedParameters,
-} from "./micro-step.js";
+import { differentiate, disposeBatch, type Gradients, toDevice, trainedParameters } from "./micro-step.js";
 import { isOutOfMemory, outOfMemory } from "./out-of-memory.js";
 import { decayOf, momentsToWrite, weightsToWrite } from "./parameters.js";
 import { PendingMetrics } from "./pending-metrics.js";
@@ -70,7 +64,8 @@ export async function train(setup: TrainingSetup): Promise<TrainingResult> {
 
   try {
     const time = Date.now();
-    if (resumedFrom === null) journal.event({ event: "start", step: 0, time });
+    if (resumedFrom === null)
+      journal.event({ event: "start", step: 0, time, sourceFlops: state.sourceFlops });
     else journal.event({ event: "resume", step: state.step, time });
 
     while (spent(state, budget) < budget.amount && !setup.signal?.aborted) {
@@ -197,6 +192,7 @@ export async function train(setup: TrainingSetup): Promise<TrainingResult> {
       finalTrainLoss: state.trainLoss,
       finalEvalLoss: state.evaluatedAt === state.step ? state.evaluationLoss : null,
       flops: state.flops,
+      sourceFlops: state.sourceFlops,
       tokens: state.tokens,
       seconds: state.seconds,
       tokensPerSecond: state.seconds > 0 ? state.tokens / state.seconds : 0,

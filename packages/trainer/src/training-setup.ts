@@ -122,7 +122,7 @@ export interface TrainingProgress {
 export interface GrowthRecord {
   /** Completed steps when it took place. */
   readonly step: number;
-  /** The stage that it began. */
+  /** The stage that it began; 0 for the growth from a source's shape to the first stage's. */
   readonly stage: number;
   readonly from: ModelShape;
   readonly to: ModelShape;
@@ -142,6 +142,8 @@ export interface TrainingResult {
   /** Evaluation loss at the unique layers after the last step; null if the run was interrupted before. */
   readonly finalEvalLoss: number | null;
   readonly flops: number;
+  /** FLOPs that training the source took, its own sources included; 0 without a source, null where it does not say. */
+  readonly sourceFlops: number | null;
   readonly tokens: number;
   readonly seconds: number;
   readonly tokensPerSecond: number;

@@ -22,6 +22,8 @@ export interface TrainingState {
   stage: number;
   tokens: number;
   flops: number;
+  /** FLOPs of the source; see `TrainingResult`. */
+  sourceFlops: number | null;
   /** Training time of all sessions, without evaluation and checkpoints. */
   seconds: number;
   scheduleMemory: Json;
@@ -61,6 +63,7 @@ const stateSchema = z.object({
   stage: count,
   tokens: count,
   flops: z.number().min(0),
+  sourceFlops: z.number().min(0).nullable().default(0),
   seconds: z.number().min(0),
   shape,
   target: shape,
@@ -98,6 +101,20 @@ export function stateToJson(state: TrainingState, setup: TrainingSetup): JsonObj
     target: setup.config,
     ...rest,
   });
+}
+
+const spentSchema = z.object({
+  flops: z.number().min(0),
+  sourceFlops: z.number().min(0).nullable().default(0),
+});
+
+/**
+ * FLOPs that training a checkpoint took, its own source included; null where its `state.json` does not say, as in a folder
+ * of another library.
+ */
+export function spentOnCheckpoint(state: JsonObject | null): number | null {
+  const { data } = spentSchema.safeParse(state);
+  return data && data.sourceFlops !== null ? data.flops + data.sourceFlops : null;
 }
 
 /**

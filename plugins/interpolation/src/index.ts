@@ -1,4 +1,4 @@
-import { definePlugin, momentPolicies, strategy } from "@espalier/core";
+import { definePlugin, momentPolicies, strategy, strategyName } from "@espalier/core";
 import { z } from "zod";
 import { interpolationExpander } from "./expander.js";
 import { interpolatedLayers } from "./interpolation.js";
@@ -25,9 +25,11 @@ export default definePlugin({
       options: z.strictObject({
         mode: z.enum(["nearest", "linear"]).default("nearest"),
         moments: z.enum(momentPolicies).default("carry"),
+        width: strategyName.optional().describe("width operator for growth in width, such as fpi"),
       }),
-      needs: [],
-      create: interpolationExpander,
+      needs: ["widthOperator"],
+      create: ({ width, ...options }, { widthOperator }) =>
+        interpolationExpander({ ...options, width: width === undefined ? null : widthOperator(width) }),
     }),
   ],
 });

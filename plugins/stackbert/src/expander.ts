@@ -1,9 +1,12 @@
 import {
   type Expander,
   type GrowthMap,
+  type ModelShape,
   type MomentPolicy,
   type ParameterGrowth,
   planLayers,
+  planWidthAndDepth,
+  type WidthOperator,
 } from "@espalier/core";
 import { stackedLayers } from "./stacking.js";
 
@@ -11,21 +14,30 @@ import { stackedLayers } from "./stacking.js";
 export type StackingMoments = MomentPolicy | "reset-all";
 
 /** Depth expansion by stacking. Changes the function. */
-export function stackingExpander({ moments }: { readonly moments: StackingMoments }): Expander {
+export function stackingExpander({
+  moments,
+  width = null,
+}: {
+  readonly moments: StackingMoments;
+  /** What a growth in width is made by, before the one in depth; null or none for depth alone. */
+  readonly width?: WidthOperator | null;
+}): Expander {
   return {
     preserves: "nothing",
     layerMapping: "stacking",
-    plan(from, to, family) {
+    plan(from, to, family, random) {
       const layerMap = stackedLayers(from.depth, to.depth);
-      const map = planLayers({
-        expander: "stacking",
-        from,
-        to,
-        family,
-        moments: moments === "reset-all" ? "reset" : moments,
-        layerMap,
-        layerSource: (layer) => [[layerMap[layer]!, 1]],
-      });
+      const depth = (source: ModelShape): GrowthMap =>
+        planLayers({
+          expander: "stacking",
+          from: source,
+          to,
+          family,
+          moments: moments === "reset-all" ? "reset" : moments,
+          layerMap,
+          layerSource: (layer) => [[layerMap[layer]!, 1]],
+        });
+      const map = planWidthAndDepth({ width, from, to, family, random, depth });
       return moments === "reset-all" ? withoutMoments(map) : map;
     },
   };

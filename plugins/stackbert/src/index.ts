@@ -1,4 +1,4 @@
-import { definePlugin, momentPolicies, strategy } from "@espalier/core";
+import { definePlugin, momentPolicies, strategy, strategyName } from "@espalier/core";
 import { z } from "zod";
 import { stackingExpander } from "./expander.js";
 import { doublingStages, stackedLayers } from "./stacking.js";
@@ -23,9 +23,13 @@ export default definePlugin({
       kind: "expander",
       name: "stacking",
       description: "the trained layers are copied on top of themselves (StackBERT)",
-      options: z.strictObject({ moments: z.enum([...momentPolicies, "reset-all"]).default("reset") }),
-      needs: [],
-      create: stackingExpander,
+      options: z.strictObject({
+        moments: z.enum([...momentPolicies, "reset-all"]).default("reset"),
+        width: strategyName.optional().describe("width operator for growth in width, such as fpi"),
+      }),
+      needs: ["widthOperator"],
+      create: ({ moments, width }, { widthOperator }) =>
+        stackingExpander({ moments, width: width === undefined ? null : widthOperator(width) }),
     }),
   ],
   presets: [

@@ -15,6 +15,11 @@ export default definePlugin({
       description: "grows to given depths at given shares of the budget",
       options: z.strictObject({
         depths: z.array(z.int().min(1)).min(1).describe("unique layers of each stage, ascending"),
+        hiddenSizes: z
+          .array(z.int().min(1))
+          .min(1)
+          .optional()
+          .describe("hidden size of each stage, ascending to the target's; heads keep their size"),
         at: z.array(z.number()).min(1).describe("share of the budget at which each stage starts"),
       }),
       needs: [],

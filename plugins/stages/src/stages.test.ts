@@ -72,6 +72,48 @@ describe("stages", () => {
     expect(next(50, 3)).toBe(12);
   });
 
+  it("starts narrow where hidden sizes say so: heads keep their size, the feed-forward part its proportion", () => {
+    const schedule = stages({ depths: [3, 6, 6], hiddenSizes: [4, 4, 8], at: [0, 0.1, 0.3] });
+    const wide = shapeOfDepth(6);
+    const narrow = (depth: number) => ({ depth, hiddenSize: 4, attentionHeads: 1, intermediateSize: 8 });
+    expect(schedule.initial(wide)).toEqual(narrow(3));
+    expect(schedule.plan(stepsBudget(100), wide)).toMatchObject([
+      { shape: narrow(3), firstStep: 0 },
+      { shape: narrow(6), firstStep: 10 },
+      { shape: wide, firstStep: 30 },
+    ]);
+    const next = (step: number, current: typeof wide) =>
+      schedule.next(
+        null,
+        { progress: progressAt(step, 100), current, target: wide, budget: stepsBudget(100) },
+        stream(1),
+      )[0];
+    expect([next(9, narrow(3)), next(10, narrow(3)), next(30, narrow(6)), next(30, wide)]).toEqual([
+      null,
+      narrow(6),
+      wide,
+      null,
+    ]);
+    // A source that is deeper than the stage, but narrower, is widened and keeps its depth.
+    expect(
+      stages({ depths: [3, 6], at: [0, 0.5] }).next(
+        null,
+        { progress: progressAt(0, 100), current: narrow(4), target: wide, budget: stepsBudget(100) },
+        stream(1),
+      )[0],
+    ).toEqual({ ...wide, depth: 4 });
+  });
+
+  it("refuses hidden sizes at which heads would change their size, or that do not end at the target", () => {
+    const refused = (hiddenSizes: number[]) =>
+      refusal(() => stages({ depths: [3, 12], hiddenSizes, at: [0, 0.5] }).plan(stepsBudget(100), target));
+    expect(refused([6, 8])).toMatchObject({ key: "growth.schedule.hiddenSizes" });
+    expect(refused([6, 8]).message).toContain("heads keep their size (4 channels)");
+    expect(refused([4, 4]).message).toContain("model.hiddenSize = 8), but ends at 4");
+    expect(refused([8, 4]).message).toContain("must not fall");
+    expect(refused([4]).message).toContain("2 depths, but 1 hidden sizes");
+  });
+
   it.each([
     [{ depths: [], at: [] }, "growth.schedule.depths", "is empty"],
     [{ depths: [3, 3, 12], at: [0, 0.1, 0.2] }, "growth.schedule.depths", "3 is followed by 3"],

@@ -7,6 +7,7 @@ interface GrowOptions extends EngineOptions {
   readonly to: string;
   readonly out: string;
   readonly seed: number;
+  readonly map?: string;
 }
 
 /** `espalier grow`: applies a growth operator to a checkpoint. */
@@ -23,6 +24,7 @@ export function addGrow(program: Command): void {
       .requiredOption("--using <name>", "expander, or preset (of which only the expander counts)")
       .requiredOption("--to <shape>", "depth=12[,hiddenSize=768…]; what is missing stays as it is")
       .requiredOption("-o, --out <dir>", "where the grown checkpoint goes")
+      .option("--map <file.json>", "write the growth map, too: from which source each parameter is made")
       .option("--seed <number>", "for operators that draw", wholeNumberFromZero, 42),
   )
     .addHelpText(
@@ -30,6 +32,7 @@ export function addGrow(program: Command): void {
       `
 Examples:
   $ espalier grow runs/small-s42 --using stacking --to depth=12 -o grown
+  $ espalier grow bert-12x512 --using bert2bert-fpi --to hiddenSize=768,attentionHeads=12,intermediateSize=3072 -o bert-12x768
   $ espalier grow bert-6-layers --using interpolation mode=linear --to depth=12 -o bert-12-layers`,
     )
     .action(async (path: string, expanderOptions: readonly string[], options: GrowOptions) => {

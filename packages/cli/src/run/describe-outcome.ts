@@ -10,6 +10,11 @@ export function describeOutcome(outcome: RunOutcome): string {
     ].join("\n");
   return [
     `${outcome.steps} steps in ${formatSeconds(outcome.seconds)} on ${outcome.backend} (${formatCount(outcome.tokensPerSecond)} tokens/s), ${formatFlops(outcome.flops)}`,
+    ...(outcome.sourceFlops === 0
+      ? []
+      : [
+          `its source took ${outcome.sourceFlops === null ? "FLOPs that it does not tell" : formatFlops(outcome.sourceFlops)}, not counted above`,
+        ]),
     `evaluation loss ${lossOf(outcome.finalEvalLoss)}, last training loss ${lossOf(outcome.finalTrainLoss)}`,
     `run folder  ${outcome.out}`,
     `checkpoint  ${outcome.checkpoint ?? "none"}`,

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { LoadedBackend } from "@espalier/backends";
+import { lastCompleteStep } from "@espalier/checkpoints";
 import { EspalierError } from "@espalier/core";
 import {
   type Experiment,
@@ -18,7 +19,8 @@ import { heedInterruption } from "./interruption.js";
 import { makeLock } from "./make-lock.js";
 import { type PreparedData, prepareData } from "./prepare-data.js";
 import { type ProgressLine, progressLine } from "./progress-line.js";
-import { examineRunFolder, writeRunFolder } from "./run-folder.js";
+import { examineRunFolder, readLock, writeRunFolder } from "./run-folder.js";
+import { finishedSource, refuseOtherTokenizer } from "./source.js";
 
 /** How a run is started. */
 export interface RunRequest {
@@ -39,6 +41,8 @@ export interface RunOutcome {
   readonly finalTrainLoss: number | null;
   readonly finalEvalLoss: number | null;
   readonly flops: number;
+  /** FLOPs that training the source took; 0 without one, null where it does not say. Not part of `flops`. */
+  readonly sourceFlops: number | null;
   readonly tokens: number;
   readonly seconds: number;
   readonly tokensPerSecond: number;
@@ -69,6 +73,7 @@ export async function trainExperiment(experiment: Experiment, request: RunReques
   const prepared = await withPlaceAsync("data", locate, () => prepareData(experiment));
   try {
     const { tokenizer, data } = prepared;
+    await withPlaceAsync("start", locate, () => refuseOtherTokenizer(experiment, tokenizer));
     const lock = await makeLock(experiment, {
       data,
       tokenizer: { fingerprint: tokenizer.fingerprint, vocabSize: tokenizer.info.vocabSize },
@@ -83,9 +88,9 @@ export async function trainExperiment(experiment: Experiment, request: RunReques
       folder: folder.path,
       request,
     };
-    const before = await trainStart(run);
-    if (before?.interrupted) return { ...outcome(run, backend, notStarted), interrupted: true };
-    return outcome(run, backend, await trainInFolder(run, before?.out));
+    const source = await trainedSource(run);
+    if (source === "interrupted") return { ...outcome(run, backend, notStarted), interrupted: true };
+    return outcome(run, backend, await trainInFolder(run, source));
   } finally {
     prepared.data.close();
   }
@@ -106,6 +111,7 @@ const notStarted: Ending = {
   finalTrainLoss: null,
   finalEvalLoss: null,
   flops: 0,
+  sourceFlops: 0,
   tokens: 0,
   seconds: 0,
   tokensPerSecond: 0,
@@ -125,6 +131,7 @@ function outcome(run: Run, backend: LoadedBackend, ending: Ending): RunOutcome {
     finalTrainLoss: ending.finalTrainLoss,
     finalEvalLoss: ending.finalEvalLoss,
     flops: ending.flops,
+    sourceFlops: ending.sourceFlops,
     tokens: ending.tokens,
     seconds: ending.seconds,
     tokensPerSecond: ending.tokensPerSecond,
@@ -155,12 +162,34 @@ function compareLocks(before: Lock, now: Lock, folder: string, terminal: Termina
     terminal.note(`resumed with ${differences.join(", ")}: losses continue up to rounding, not to the bit`);
 }
 
-/** Trains the nested definition that a run starts from, in the run's own folder. */
-async function trainStart({ experiment, folder, request }: Run): Promise<RunOutcome | null> {
-  if (experiment.start.kind !== "experiment") return null;
+/**
+ * The folder of the nested definition that a run starts from: that of a finished run of it beside this one, else it is
+ * trained in the run's own folder. Undefined where the run has no nested definition, or has gone on from it already.
+ */
+async function trainedSource({
+  experiment,
+  folder,
+  lock,
+  request,
+}: Run): Promise<string | undefined | "interrupted"> {
+  if (experiment.start.kind !== "experiment") return undefined;
+  if (request.resume && (await lastCompleteStep(folder)) !== null) return undefined;
   const nested = experiment.start.experiment;
+  const own = join(folder, "start");
+  const isBegun = await readLock(own).then(
+    () => true,
+    () => false,
+  );
+  const found = isBegun ? null : await finishedSource(nested, folder, lock);
+  if (found !== null) {
+    request.terminal.note(
+      `source: ${nested.definition.name}, taken from ${found}, which has been trained already`,
+    );
+    return found;
+  }
   request.terminal.note(`first: ${nested.definition.name}, which ${experiment.definition.name} starts from`);
-  return trainExperiment(nested, { ...request, out: join(folder, "start") });
+  const { interrupted, out } = await trainExperiment(nested, { ...request, out: own });
+  return interrupted ? "interrupted" : out;
 }
 
 async function trainInFolder(run: Run, startFolder: string | undefined): Promise<TrainingResult> {

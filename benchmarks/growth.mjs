@@ -1,0 +1,92 @@
+// How long growth takes beside a copy of as many bytes: BERT-Base with its moments, from 12×512.
+// `node benchmarks/growth.mjs [ROUNDS]` prints one JSON object. Leave the machine alone meanwhile.
+import { loadBackend } from "@espalier/backends";
+import { stream } from "@espalier/core";
+import { applyGrowthMap, disposeParameters, initializeParameters } from "@espalier/growth";
+import { bert } from "@espalier/models";
+import plugin from "@espalier/plugin-bert2bert";
+import * as tf from "@tensorflow/tfjs";
+
+const rounds = Number(process.argv[2] ?? 5);
+const backend = await loadBackend({});
+const config = (hiddenSize) => ({
+  ...bert.defaults,
+  family: "bert",
+  depth: 12,
+  hiddenSize,
+  attentionHeads: hiddenSize / 64,
+  intermediateSize: 4 * hiddenSize,
+  vocabSize: 30522,
+  maxPositions: 512,
+  dropout: 0,
+  initializerRange: 0.02,
+});
+const [from, to] = [config(512), config(768)];
+const random = stream(1);
+const slots = ["weight", "firstMoment", "secondMoment", "stepCount"];
+const trained = initializeParameters(bert, from, random);
+
+/** Every tensor again, with memory of its own. */
+function copyOf(parameters) {
+  const copy = new Map();
+  for (const [name, state] of parameters)
+    copy.set(name, Object.fromEntries(slots.map((slot) => [slot, tf.keep(tf.mul(state[slot], 1))])));
+  return copy;
+}
+
+async function settled(parameters) {
+  await [...parameters.values()].at(-1).stepCount.data();
+}
+
+async function seconds(run) {
+  const began = performance.now();
+  const result = await run();
+  return { result, seconds: (performance.now() - began) / 1000 };
+}
+
+const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+const results = {};
+for (const name of ["fpi", "aki"]) {
+  const expander = plugin.strategies.find((each) => each.kind === "expander" && each.name === name);
+  const options = expander.options.parse({ moments: "gradient" });
+  const planned = await seconds(() => expander.create(options, {}).plan(from, to, bert, random));
+  const times = { growth: [], copy: [] };
+  let bytes = 0;
+  for (let round = 0; round < rounds; round++) {
+    const source = copyOf(trained);
+    await settled(source);
+    const grown = await seconds(async () => {
+      const made = applyGrowthMap(planned.result, source, { config: to, family: bert, random });
+      await settled(made);
+      return made;
+    });
+    const copied = await seconds(async () => {
+      const made = copyOf(grown.result);
+      await settled(made);
+      return made;
+    });
+    times.growth.push(grown.seconds);
+    times.copy.push(copied.seconds);
+    bytes = [...grown.result.values()].reduce(
+      (sum, state) => sum + slots.reduce((of, slot) => of + 4 * state[slot].size, 0),
+      0,
+    );
+    disposeParameters(grown.result);
+    disposeParameters(copied.result);
+  }
+  results[name] = {
+    planSeconds: planned.seconds,
+    growthSeconds: median(times.growth),
+    copySeconds: median(times.copy),
+    ratio: median(times.growth) / median(times.copy),
+    bytes,
+  };
+}
+disposeParameters(trained);
+console.log(
+  JSON.stringify(
+    { backend: backend.name, device: backend.device, threads: backend.threads, rounds, ...results },
+    null,
+    2,
+  ),
+);
