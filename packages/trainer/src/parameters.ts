@@ -86,11 +86,12 @@ export async function loadTrainingParameters(
     );
   const source = moments === "none" ? null : optimizer;
   const parameters: TrainingParameters = new Map();
-  if (source !== null)
-    for (const { name, shape } of family.parameters(config)) {
-      for (const prefix of Object.values(momentSlots)) storedTensor(source, `${prefix}.${name}`, shape);
-      storedTensor(source, `${stepCountPrefix}.${name}`, []);
-    }
+  for (const { name, shape } of family.parameters(config)) {
+    storedTensor(checkpoint.weights, name, shape);
+    if (source === null) continue;
+    for (const prefix of Object.values(momentSlots)) storedTensor(source, `${prefix}.${name}`, shape);
+    storedTensor(source, `${stepCountPrefix}.${name}`, []);
+  }
   const weights = await loadWeights(checkpoint, family, config);
   try {
     for (const [name, weight] of weights) {
