@@ -21,6 +21,7 @@ const spec = (name: string, shape: number[], axes: ParameterSpec["axes"]): Param
   name,
   shape,
   axes,
+  inputAxis: null,
   suffix: name,
   part: name.startsWith("cls.") ? "head" : "embedding",
   layer: null,

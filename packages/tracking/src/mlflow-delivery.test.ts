@@ -192,7 +192,9 @@ describe.each(versions)("MLflow %s", (version) => {
     expect(run?.metrics["evaluation/loss"]).toMatchObject({ value: 2.5, step: 30 });
     expect(run?.metrics["evaluation/targetLoss"]).toMatchObject({ value: 2.25 });
     expect(run?.metrics["evaluation/flops"]).toMatchObject({ value: 45e12 });
-    expect(result.url).toBe(`${server!.address}/#/experiments/${run?.experimentId}/runs/${run?.runId}?workflowType=machine_learning`);
+    expect(result.url).toBe(
+      `${server!.address}/#/experiments/${run?.experimentId}/runs/${run?.runId}?workflowType=machine_learning`,
+    );
     expect(notes).toStrictEqual([`MLflow: ${result.url}`]);
   });
 
