@@ -166,6 +166,8 @@ describe("espalier ui", () => {
 
     it("runs: a table of them, with no word of GenAI's evaluations", async () => {
       const page = await browser.open(ui.page("runs"), "text=3 matching runs");
+      // the number of runs is there before the rows are
+      await page.getByText("apollo-s42").first().waitFor();
       expect(await page.getByText("apollo-s42").count()).toBe(1);
       expect(await page.getByText("Evaluation runs").count()).toBe(0);
       await browser.screenshot("runs");
