@@ -11,7 +11,7 @@ import { isRunning, RunningUi } from "./testing/running-ui.js";
 const root = join(import.meta.dirname, "..", "..", "..");
 const version = "2.22.5";
 
-describe(`espalier ui with MLflow ${version}, named by ESPALIER_MLFLOW`, () => {
+describe(`espalier ui with MLflow ${version}, named by ESPALIER_MLFLOW`, { retry: 2 }, () => {
   let folder: Awaited<ReturnType<typeof makeFolder>>;
   let ui: RunningUi;
   let runs: readonly Run[] = [];
