@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 /**
@@ -30,6 +31,8 @@ function numerics(backend: string) {
 
 export default defineConfig({
   test: {
+    // Many tests wait for a server or a process: on two cores, vitest's own choice of one at a time leaves both idle.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
       {
         ...source,
