@@ -79,7 +79,8 @@ try {
     "cp, then sync": () => run("sh", ["-c", 'cp -r "$1" "$2" && sync "$2"/*', "sh", source, copy]),
     import: () => noted([command, "import", source, "-o", out]),
     export: () => noted([command, "export", source, "-o", out]),
-    "--version (Node alone)": () => noted([command, "--version"]),
+    "espalier --version": () => noted([command, "--version"]),
+    "node -e 0": () => noted(["-e", "0"]),
   };
   const results = Object.fromEntries(Object.keys(contenders).map((name) => [name, []]));
   for (let round = 0; round <= rounds; round++)
@@ -92,7 +93,7 @@ try {
     }
   const seconds = (name) => median(results[name].map((result) => result.seconds));
   const peak = (name) => median(results[name].map((result) => result.peak ?? 0));
-  const baseline = peak("--version (Node alone)");
+  const baseline = peak("node -e 0");
   console.log(
     `BERT-Base, ${(bytes / 2 ** 20).toFixed(0)} MiB in ${folder.replace(/\/[^/]*$/, "")}, medians of ${rounds}\n`,
   );

@@ -1,6 +1,7 @@
 import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { EspalierError, stream } from "@espalier/core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { elementCount } from "./safetensors-header.js";
@@ -178,6 +179,47 @@ describe("what is unusual and right is read", () => {
       }
       await source.close();
     }
+  });
+});
+
+describe("a tensor that is read in pieces", () => {
+  it("keeps its piece until the next is asked for, also where another reader stops early", async () => {
+    const count = 2 ** 20;
+    const data = Buffer.concat([Buffer.alloc(4 * count, 1), Buffer.alloc(4 * count, 2)]);
+    const end = count * 4;
+    const path = await file(
+      "kept",
+      `{"a":${tensor(`[${count}]`, `[0,${end}]`)},"b":${tensor(`[${count}]`, `[${end},${2 * end}]`)}}`,
+      data,
+    );
+    const source = await openSafetensors(path);
+    for await (const _ of source.floatPieces("a")) break;
+    const first = (await source.floatPieces("b")[Symbol.asyncIterator]().next()).value as Uint8Array;
+    for await (const piece of source.floatPieces("a")) expect(piece.every((byte) => byte === 1)).toBe(true);
+    expect(first.byteLength).toBe(2 ** 20);
+    expect(first.every((byte) => byte === 2)).toBe(true);
+    await source.close();
+  });
+
+  it("that was cut off after it was opened is told when that piece is asked for", async () => {
+    const count = 2 ** 20;
+    const path = await file(
+      "cut",
+      `{"a":${tensor(`[${count}]`, `[0,${4 * count}]`)}}`,
+      new Uint8Array(4 * count),
+    );
+    const source = await openSafetensors(path);
+    await truncate(path, 3 * 2 ** 20);
+    let pieces = 0;
+    const read = async (): Promise<void> => {
+      for await (const _ of source.floatPieces("a")) {
+        pieces++;
+        await setTimeout(5);
+      }
+    };
+    await expect(read()).rejects.toThrow(/it ends in the middle of its data/);
+    expect(pieces).toBe(2);
+    await source.close();
   });
 });
 

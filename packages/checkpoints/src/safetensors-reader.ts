@@ -87,12 +87,26 @@ class SafetensorsFile implements TensorSource {
   async *floatPieces(name: string): AsyncGenerator<Uint8Array> {
     const stored = this.find(name);
     const type = this.floatType(stored);
-    // A buffer serves tensor after tensor: to clear a new one for each would cost as much as reading does.
-    const buffer = this.freeBuffers.pop() ?? new Uint8Array(new ArrayBuffer(pieceBytes));
+    // Two buffers in turn: one is read into while the other one's piece is in use. They serve tensor after tensor: to
+    // clear new ones for each would cost as much as reading does.
+    let buffer = this.takeBuffer();
+    let other = this.takeBuffer();
+    let begin = stored.begin;
+    const readNext = (): Promise<Uint8Array> | null => {
+      if (begin >= stored.end) return null;
+      const piece = buffer.subarray(0, Math.min(pieceBytes, stored.end - begin));
+      const reading = readInto(this.handle, piece, this.dataStart + begin, this.file).then(() => piece);
+      // A failure is told when the piece is asked for.
+      reading.catch(() => undefined);
+      begin += piece.byteLength;
+      [buffer, other] = [other, buffer];
+      return reading;
+    };
+    let reading = readNext();
     try {
-      for (let begin = stored.begin; begin < stored.end; begin += pieceBytes) {
-        const piece = buffer.subarray(0, Math.min(pieceBytes, stored.end - begin));
-        await readInto(this.handle, piece, this.dataStart + begin, this.file);
+      while (reading !== null) {
+        const piece = await reading;
+        reading = readNext();
         if (type === "F32") yield piece;
         else {
           const converted = floats(piece, type);
@@ -100,7 +114,9 @@ class SafetensorsFile implements TensorSource {
         }
       }
     } finally {
-      this.freeBuffers.push(buffer);
+      // Whoever stops early must not leave a read that writes into somebody else's buffer.
+      await reading?.catch(() => undefined);
+      this.freeBuffers.push(buffer, other);
     }
   }
 
@@ -130,6 +146,10 @@ class SafetensorsFile implements TensorSource {
 
   async close(): Promise<void> {
     await this.handle.close();
+  }
+
+  private takeBuffer(): Uint8Array {
+    return this.freeBuffers.pop() ?? new Uint8Array(new ArrayBuffer(pieceBytes));
   }
 
   private find(name: string): StoredTensor {

@@ -1,5 +1,5 @@
 import { EspalierError } from "@espalier/core";
-import { writeDurably, writeFully } from "./durable-files.js";
+import { EarlyWriteBack, writeDurably, writeFully } from "./durable-files.js";
 import { type ElementType, elementBytes } from "./number-formats.js";
 import { elementCount } from "./safetensors-header.js";
 
@@ -42,22 +42,24 @@ export async function writeSafetensors(path: string, tensors: readonly TensorToW
   await writeDurably(path, async (file) => {
     await writeFully(file, length);
     await writeFully(file, text);
+    const data = new EarlyWriteBack(file);
     for (const tensor of tensors) {
       const wanted = elementCount(tensor.shape) * elementBytes[tensor.type];
-      const wrongSize = (given: number): EspalierError =>
+      const wrongSize = (bytes: number): EspalierError =>
         new EspalierError(
           "ESPALIER_TENSOR_SIZE",
-          `tensor "${tensor.name}" of shape [${tensor.shape.join(",")}] needs ${wanted} bytes, but has ${given}`,
+          `tensor "${tensor.name}" of shape [${tensor.shape.join(",")}] needs ${wanted} bytes, but has ${bytes}`,
           { file: path, key: tensor.name },
         );
-      const data = tensor.data();
+      const given = tensor.data();
       let written = 0;
-      for await (const piece of Symbol.asyncIterator in data ? data : [await data]) {
+      for await (const piece of Symbol.asyncIterator in given ? given : [await given]) {
         written += piece.byteLength;
         if (written > wanted) throw wrongSize(written);
-        await writeFully(file, new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength));
+        await data.write(new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength));
       }
       if (written !== wanted) throw wrongSize(written);
     }
+    await data.end();
   });
 }

@@ -145,6 +145,14 @@ describe.each(versions)("runs on MLflow %s", (version) => {
             children[out] = child;
           },
         });
+      const lines = async (out: string): Promise<number> =>
+        (await readFile(at(`${out}/metrics.jsonl`), "utf8").catch(() => "")).split("\n").length - 1;
+      const trains = async (out: string, beyond: number): Promise<void> => {
+        for (const begin = Date.now(); ; await wait(50)) {
+          if (children[out] !== undefined && (await lines(out)) > beyond) return;
+          if (Date.now() - begin > 60_000) throw new Error(`${out} does not train`);
+        }
+      };
       const running = start("through", ["evaluation.every=200", "checkpoints.every=500"]);
       // Two others meet no server at all: one ends, one is interrupted.
       const interrupted = start("resumed", ["seed=2"]);
@@ -152,8 +160,10 @@ describe.each(versions)("runs on MLflow %s", (version) => {
       expect(ended.code, ended.stderr).toBe(0);
       expect(ended.stderr).toContain("nothing is listening there");
       expect(ended.stderr).toContain("espalier sync or --resume sends the rest");
+      await trains("resumed", 0);
       children.resumed!.kill("SIGINT");
       expect((await interrupted).code).toBe(1);
+      delete children.resumed;
 
       const arrived = async (steps: number): Promise<void> => {
         const { runId } = JSON.parse(await readFile(at("through/lock.json"), "utf8")) as { runId: string };
@@ -179,12 +189,12 @@ describe.each(versions)("runs on MLflow %s", (version) => {
 
       const sent = await espalier(["sync", "synced", "--to", server!.address], { cwd: folder.path });
       expect(sent.code, sent.stderr).toBe(0);
-      const more = (await readFile(at("resumed/metrics.jsonl"), "utf8")).split("\n").length + 20;
-      const resumed = await run("resumed", [...long, "seed=2", `training.steps=${more}`, "--resume"]);
+      const trained = await lines("resumed");
+      const resumed = await run("resumed", [...long, "seed=2", `training.steps=${trained + 20}`, "--resume"]);
       // Another length is another definition.
       expect(resumed.code).toBe(2);
       const again = start("resumed", ["seed=2", "--resume"]);
-      await wait(1500);
+      await trains("resumed", trained);
       children.resumed!.kill("SIGINT");
       expect((await again).code).toBe(1);
 

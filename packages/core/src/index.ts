@@ -45,7 +45,7 @@ export type {
   StrategyKinds,
   StrategyName,
 } from "./plugin.js";
-export { definePlugin, strategy, strategyName } from "./plugin.js";
+export { definePlugin, strategy } from "./plugin.js";
 export type { RandomStream } from "./random-stream.js";
 export { philox4x32, stream } from "./random-stream.js";
 export type { ModelConfig, ModelShape } from "./shape.js";

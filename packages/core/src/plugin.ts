@@ -1,4 +1,4 @@
-import { z } from "zod";
+import type { z } from "zod";
 import { EspalierError } from "./errors.js";
 import type { Json, JsonObject } from "./json.js";
 import type { LayerMapping } from "./layer-map.js";
@@ -46,9 +46,6 @@ export interface Services {
 
 /** A strategy as an option names it: its name, or `{ use: name, …its options }`. */
 export type StrategyName = string | { readonly use: string; readonly [option: string]: unknown };
-
-/** The names of strategies as options take them: `fpi`, or `{ use: fpi, selection: uniform }`. */
-export const strategyName = z.union([z.string().min(1), z.looseObject({ use: z.string().min(1) })]);
 
 /** A strategy as a plugin declares it. */
 export interface StrategyDeclaration<Kind extends StrategyKind = StrategyKind> {

@@ -1,11 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   utimesSync,
@@ -22,11 +24,12 @@ import {
 import { createServer as createTlsServer, type ServerOptions } from "node:https";
 import { type AddressInfo, connect, createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Duplex } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
 
 const root = join(import.meta.dirname, "..", "..", "..");
+const emptyDatabaseName = "espalier-empty.db";
 
 /**
  * The servers that are tested against: the one that `espalier ui` installs, and the last of MLflow 2, which many groups
@@ -83,6 +86,8 @@ export async function installMlflow(version: keyof typeof serverVersions = "3.17
     }
     const holding = setInterval(() => utimesSync(lock, new Date(), new Date()), 2000);
     try {
+      // Another version has other tables.
+      rmSync(join(environment, emptyDatabaseName), { force: true });
       const problem =
         (await problemOf("python3", ["-m", "venv", environment], "a Python 3.10+ with venv is needed")) ??
         (await pip(...requirements)) ??
@@ -135,6 +140,29 @@ export async function runToEnd(
   }
 }
 
+/**
+ * A database as a server leaves it at its first start: made once per installation, because every migration of MLflow runs
+ * for it, which takes as long as the rest of the start. Null where this MLflow makes it otherwise; then the server does.
+ */
+async function emptyDatabase(python: string): Promise<string | null> {
+  const kept = join(dirname(python), "..", emptyDatabaseName);
+  if (existsSync(kept)) return kept;
+  const partial = `${kept}.${process.pid}.partial`;
+  const { code } = await runToEnd(python, [
+    "-c",
+    `import sys
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+SqlAlchemyStore("sqlite:///" + sys.argv[1], "mlflow-artifacts:/").engine.dispose()`,
+    partial,
+  ]);
+  if (code !== 0) {
+    rmSync(partial, { force: true });
+    return null;
+  }
+  renameSync(partial, kept);
+  return kept;
+}
+
 /** What a {@link RealServer} is started with beside the usual. */
 export interface ServerChanges {
   readonly args?: readonly string[];
@@ -156,12 +184,18 @@ export class RealServer {
   static async start(python: string, changes: ServerChanges = {}): Promise<RealServer> {
     const server = new RealServer(python, await freePort(), changes);
     process.on("exit", server.#onExit);
+    const empty = await emptyDatabase(python);
+    if (empty !== null) copyFileSync(empty, server.#database);
     await server.start();
     return server;
   }
 
   get address(): string {
     return `http://127.0.0.1:${this.port}`;
+  }
+
+  get #database(): string {
+    return join(this.#folder, "mlflow.db");
   }
 
   /** Starts it (again), with the data that it had. */
@@ -175,7 +209,7 @@ export class RealServer {
         "mlflow",
         "server",
         "--backend-store-uri",
-        `sqlite:///${join(this.#folder, "mlflow.db")}`,
+        `sqlite:///${this.#database}`,
         "--artifacts-destination",
         join(this.#folder, "artifacts"),
         "--host",

@@ -1,4 +1,5 @@
-import { definePlugin, momentPolicies, strategy, strategyName } from "@espalier/core";
+import { definePlugin, momentPolicies, strategy } from "@espalier/core";
+import { strategyName } from "@espalier/core/strategy-name";
 import { z } from "zod";
 import { interpolationExpander } from "./expander.js";
 import { interpolatedLayers } from "./interpolation.js";

@@ -1,4 +1,5 @@
-import { definePlugin, momentPolicies, strategy, strategyName } from "@espalier/core";
+import { definePlugin, momentPolicies, strategy } from "@espalier/core";
+import { strategyName } from "@espalier/core/strategy-name";
 import { z } from "zod";
 import { stackingExpander } from "./expander.js";
 import { doublingStages, stackedLayers } from "./stacking.js";
