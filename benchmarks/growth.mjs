@@ -45,44 +45,63 @@ async function seconds(run) {
 }
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
-const results = {};
+
+const bytesOf = (parameters) =>
+  [...parameters.values()].reduce(
+    (sum, state) => sum + slots.reduce((of, slot) => of + 4 * state[slot].size, 0),
+    0,
+  );
+
+async function measured(map) {
+  const source = copyOf(trained);
+  await settled(source);
+  const grown = await seconds(async () => {
+    const made = applyGrowthMap(map, source, { config: to, family: bert, random });
+    await settled(made);
+    return made;
+  });
+  const copied = await seconds(async () => {
+    const made = copyOf(grown.result);
+    await settled(made);
+    return made;
+  });
+  const bytes = bytesOf(grown.result);
+  disposeParameters(grown.result);
+  disposeParameters(copied.result);
+  return { growth: grown.seconds, copy: copied.seconds, bytes };
+}
+
+const cases = [];
 for (const name of ["fpi", "aki"]) {
   const expander = plugin.strategies.find((each) => each.kind === "expander" && each.name === name);
   const options = expander.options.parse({ moments: "gradient" });
   const planned = await seconds(() => expander.create(options, {}).plan(from, to, bert, random));
-  const times = { growth: [], copy: [] };
-  let bytes = 0;
-  for (let round = 0; round < rounds; round++) {
-    const source = copyOf(trained);
-    await settled(source);
-    const grown = await seconds(async () => {
-      const made = applyGrowthMap(planned.result, source, { config: to, family: bert, random });
-      await settled(made);
-      return made;
-    });
-    const copied = await seconds(async () => {
-      const made = copyOf(grown.result);
-      await settled(made);
-      return made;
-    });
-    times.growth.push(grown.seconds);
-    times.copy.push(copied.seconds);
-    bytes = [...grown.result.values()].reduce(
-      (sum, state) => sum + slots.reduce((of, slot) => of + 4 * state[slot].size, 0),
-      0,
-    );
-    disposeParameters(grown.result);
-    disposeParameters(copied.result);
-  }
-  results[name] = {
-    planSeconds: planned.seconds,
-    growthSeconds: median(times.growth),
-    copySeconds: median(times.copy),
-    ratio: median(times.growth) / median(times.copy),
-    bytes,
-  };
+  cases.push({ name, map: planned.result, planSeconds: planned.seconds, runs: [] });
 }
+// In turns, so that a machine that slows down slows all of them; the first round warms up.
+for (let round = -1; round < rounds; round++)
+  for (const each of cases) {
+    const run = await measured(each.map);
+    if (round >= 0) each.runs.push(run);
+  }
 disposeParameters(trained);
+
+const results = Object.fromEntries(
+  cases.map(({ name, planSeconds, runs }) => {
+    const ratios = runs.map(({ growth, copy }) => growth / copy);
+    return [
+      name,
+      {
+        planSeconds,
+        growthSeconds: median(runs.map(({ growth }) => growth)),
+        copySeconds: median(runs.map(({ copy }) => copy)),
+        ratio: median(ratios),
+        ratios,
+        bytes: runs[0].bytes,
+      },
+    ];
+  }),
+);
 console.log(
   JSON.stringify(
     { backend: backend.name, device: backend.device, threads: backend.threads, rounds, ...results },
