@@ -1,5 +1,5 @@
 // How long growth takes beside a copy of as many bytes: BERT-Base with its moments, from 12×512.
-// `node benchmarks/growth.mjs [ROUNDS]` prints one JSON object. Leave the machine alone meanwhile.
+// `node benchmarks/growth.mjs [ROUNDS [THREADS]]` prints one JSON object. Leave the machine alone meanwhile.
 import { loadBackend } from "@espalier/backends";
 import { stream } from "@espalier/core";
 import { applyGrowthMap, disposeParameters, initializeParameters } from "@espalier/growth";
@@ -8,7 +8,7 @@ import plugin from "@espalier/plugin-bert2bert";
 import * as tf from "@tensorflow/tfjs";
 
 const rounds = Number(process.argv[2] ?? 5);
-const backend = await loadBackend({});
+const backend = await loadBackend(process.argv[3] ? { threads: Number(process.argv[3]) } : {});
 const config = (hiddenSize) => ({
   ...bert.defaults,
   family: "bert",
@@ -39,9 +39,10 @@ async function settled(parameters) {
 }
 
 async function seconds(run) {
-  const began = performance.now();
+  const [began, used] = [performance.now(), process.cpuUsage()];
   const result = await run();
-  return { result, seconds: (performance.now() - began) / 1000 };
+  const { user, system } = process.cpuUsage(used);
+  return { result, seconds: (performance.now() - began) / 1000, cpuSeconds: (user + system) / 1e6 };
 }
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
@@ -68,7 +69,13 @@ async function measured(map) {
   const bytes = bytesOf(grown.result);
   disposeParameters(grown.result);
   disposeParameters(copied.result);
-  return { growth: grown.seconds, copy: copied.seconds, bytes };
+  return {
+    growth: grown.seconds,
+    copy: copied.seconds,
+    cpuGrowth: grown.cpuSeconds,
+    cpuCopy: copied.cpuSeconds,
+    bytes,
+  };
 }
 
 const cases = [];
@@ -97,6 +104,8 @@ const results = Object.fromEntries(
         copySeconds: median(runs.map(({ copy }) => copy)),
         ratio: median(ratios),
         ratios,
+        // Of processor time, which other programs disturb less; with one thread it is the work itself.
+        cpuRatio: median(runs.map(({ cpuGrowth, cpuCopy }) => cpuGrowth / cpuCopy)),
         bytes: runs[0].bytes,
       },
     ];
