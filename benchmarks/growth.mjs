@@ -1,5 +1,5 @@
 // How long growth takes beside a copy of as many bytes: BERT-Base with its moments, from 12×512.
-// `node benchmarks/growth.mjs [ROUNDS]` prints one JSON object. Leave the machine alone meanwhile.
+// `node benchmarks/growth.mjs [ROUNDS [THREADS]]` prints one JSON object. Leave the machine alone meanwhile.
 import { loadBackend } from "@espalier/backends";
 import { stream } from "@espalier/core";
 import { applyGrowthMap, disposeParameters, initializeParameters } from "@espalier/growth";
@@ -8,7 +8,7 @@ import plugin from "@espalier/plugin-bert2bert";
 import * as tf from "@tensorflow/tfjs";
 
 const rounds = Number(process.argv[2] ?? 5);
-const backend = await loadBackend({});
+const backend = await loadBackend(process.argv[3] ? { threads: Number(process.argv[3]) } : {});
 const config = (hiddenSize) => ({
   ...bert.defaults,
   family: "bert",
@@ -39,50 +39,78 @@ async function settled(parameters) {
 }
 
 async function seconds(run) {
-  const began = performance.now();
+  const [began, used] = [performance.now(), process.cpuUsage()];
   const result = await run();
-  return { result, seconds: (performance.now() - began) / 1000 };
+  const { user, system } = process.cpuUsage(used);
+  return { result, seconds: (performance.now() - began) / 1000, cpuSeconds: (user + system) / 1e6 };
 }
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
-const results = {};
+
+const bytesOf = (parameters) =>
+  [...parameters.values()].reduce(
+    (sum, state) => sum + slots.reduce((of, slot) => of + 4 * state[slot].size, 0),
+    0,
+  );
+
+async function measured(map) {
+  const source = copyOf(trained);
+  await settled(source);
+  const grown = await seconds(async () => {
+    const made = applyGrowthMap(map, source, { config: to, family: bert, random });
+    await settled(made);
+    return made;
+  });
+  const copied = await seconds(async () => {
+    const made = copyOf(grown.result);
+    await settled(made);
+    return made;
+  });
+  const bytes = bytesOf(grown.result);
+  disposeParameters(grown.result);
+  disposeParameters(copied.result);
+  return {
+    growth: grown.seconds,
+    copy: copied.seconds,
+    cpuGrowth: grown.cpuSeconds,
+    cpuCopy: copied.cpuSeconds,
+    bytes,
+  };
+}
+
+const cases = [];
 for (const name of ["fpi", "aki"]) {
   const expander = plugin.strategies.find((each) => each.kind === "expander" && each.name === name);
   const options = expander.options.parse({ moments: "gradient" });
   const planned = await seconds(() => expander.create(options, {}).plan(from, to, bert, random));
-  const times = { growth: [], copy: [] };
-  let bytes = 0;
-  for (let round = 0; round < rounds; round++) {
-    const source = copyOf(trained);
-    await settled(source);
-    const grown = await seconds(async () => {
-      const made = applyGrowthMap(planned.result, source, { config: to, family: bert, random });
-      await settled(made);
-      return made;
-    });
-    const copied = await seconds(async () => {
-      const made = copyOf(grown.result);
-      await settled(made);
-      return made;
-    });
-    times.growth.push(grown.seconds);
-    times.copy.push(copied.seconds);
-    bytes = [...grown.result.values()].reduce(
-      (sum, state) => sum + slots.reduce((of, slot) => of + 4 * state[slot].size, 0),
-      0,
-    );
-    disposeParameters(grown.result);
-    disposeParameters(copied.result);
-  }
-  results[name] = {
-    planSeconds: planned.seconds,
-    growthSeconds: median(times.growth),
-    copySeconds: median(times.copy),
-    ratio: median(times.growth) / median(times.copy),
-    bytes,
-  };
+  cases.push({ name, map: planned.result, planSeconds: planned.seconds, runs: [] });
 }
+// In turns, so that a machine that slows down slows all of them; the first round warms up.
+for (let round = -1; round < rounds; round++)
+  for (const each of cases) {
+    const run = await measured(each.map);
+    if (round >= 0) each.runs.push(run);
+  }
 disposeParameters(trained);
+
+const results = Object.fromEntries(
+  cases.map(({ name, planSeconds, runs }) => {
+    const ratios = runs.map(({ growth, copy }) => growth / copy);
+    return [
+      name,
+      {
+        planSeconds,
+        growthSeconds: median(runs.map(({ growth }) => growth)),
+        copySeconds: median(runs.map(({ copy }) => copy)),
+        ratio: median(ratios),
+        ratios,
+        // Of processor time, which other programs disturb less; with one thread it is the work itself.
+        cpuRatio: median(runs.map(({ cpuGrowth, cpuCopy }) => cpuGrowth / cpuCopy)),
+        bytes: runs[0].bytes,
+      },
+    ];
+  }),
+);
 console.log(
   JSON.stringify(
     { backend: backend.name, device: backend.device, threads: backend.threads, rounds, ...results },

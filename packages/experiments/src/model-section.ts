@@ -14,6 +14,7 @@ import { withPlace } from "./strategy-choice.js";
 /**
  * The model that a definition trains.
  *
+ * @param vocabSize rows of the embedding ({@link vocabularyRows})
  * @param start the model of the checkpoint that training starts from: what it fixes and the definition leaves open
  * (positions, epsilon) is taken from it
  * @throws UsageError for a shape that cannot be, or fewer positions than a sequence has
@@ -55,6 +56,21 @@ export function modelConfig(
       },
     );
   return config;
+}
+
+/**
+ * The rows of the embedding. Vocabularies are padded where that computes faster; a checkpoint that is trained further with
+ * its own tokenizer file keeps its rows, and those that no token has are only ever scored.
+ *
+ * @param checkpoint the model of the checkpoint that training starts from
+ */
+export function vocabularyRows(
+  definition: Definition,
+  tokenizerTokens: number,
+  checkpoint: ModelConfig | null,
+): number {
+  if (checkpoint === null || definition.data.tokenizer.kind !== "file") return tokenizerTokens;
+  return Math.max(tokenizerTokens, checkpoint.vocabSize);
 }
 
 /** Refuses an objective that the family cannot be trained with. */
@@ -117,7 +133,10 @@ export function refuseStart(start: ModelConfig, wanted: ModelConfig, what: strin
     {
       file: locate(["start"]),
       key: "start",
-      hint: "change the growth schedule's first stage, the model or the tokenizer, or start from another model",
+      hint:
+        differences.length === 1 && start.vocabSize > wanted.vocabSize
+          ? "a checkpoint keeps rows that no token has where its own tokenizer is named: data.tokenizer: { kind: file, path: … }"
+          : "change the growth schedule's first stage, the model or the tokenizer, or start from another model",
     },
   );
 }

@@ -19,7 +19,13 @@ import {
 import { trainingBudget } from "./budget.js";
 import { chooseGrowth } from "./growth-section.js";
 import type { LoadedDefinition } from "./load.js";
-import { modelConfig, refuseObjective, refuseOtherFamily, refuseStart } from "./model-section.js";
+import {
+  modelConfig,
+  refuseObjective,
+  refuseOtherFamily,
+  refuseStart,
+  vocabularyRows,
+} from "./model-section.js";
 import { plannedTokenizer } from "./planned-tokenizer.js";
 import type { PluginRegistry } from "./registry.js";
 import type { Definition, StrategyReference } from "./schema.js";
@@ -119,7 +125,9 @@ export async function resolveExperiment(
   const tokenizer = await tokenizerOf(loaded, sources);
   const { start, source, checkpointFlops } = await resolveStart(loaded, sources);
   if (source) refuseOtherFamily(source, family, nameOfStart(start), locate);
-  const config = modelConfig(definition, family, tokenizer.vocabSize, source, locate);
+  const checkpoint = start.kind === "checkpoint" ? source : null;
+  const rows = vocabularyRows(definition, tokenizer.vocabSize, checkpoint);
+  const config = modelConfig(definition, family, rows, source, locate);
   const services: Services = {
     target: shapeOf(config),
     family,

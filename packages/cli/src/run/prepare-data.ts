@@ -6,7 +6,7 @@ import { createStrategy, type Experiment, plannedServices } from "@espalier/expe
 export interface PreparedData {
   readonly tokenizer: TextTokenizer;
   readonly data: Awaited<ReturnType<typeof prepareSequences>>;
-  /** The experiment's model, with the tokenizer's vocabulary. */
+  /** The experiment's model. */
   readonly config: ModelConfig;
 }
 
@@ -33,18 +33,19 @@ export async function prepareData(experiment: Experiment): Promise<PreparedData>
       validationShare,
       onProgress: progress.onProgress,
     });
-    return { tokenizer, data, config: { ...experiment.config, vocabSize: tokenizer.info.vocabSize } };
+    return { tokenizer, data, config: experiment.config };
   } finally {
     progress.close();
   }
 }
 
 // A trained vocabulary has the size that was asked for, or training it fails; this guards the plan's premise.
-function refuseOtherVocabulary({ config, locate }: Experiment, vocabSize: number): void {
-  if (vocabSize === config.vocabSize) return;
+function refuseOtherVocabulary(experiment: Experiment, vocabSize: number): void {
+  const planned = experiment.tokenizer.vocabSize;
+  if (vocabSize === planned) return;
   throw new UsageError(
     "ESPALIER_VOCABULARY_MISMATCH",
-    `the tokenizer has ${vocabSize} tokens, but the model is planned with ${config.vocabSize}`,
-    { file: locate(["data", "tokenizer"]), key: "data.tokenizer" },
+    `the tokenizer has ${vocabSize} tokens, but ${planned} were planned with`,
+    { file: experiment.locate(["data", "tokenizer"]), key: "data.tokenizer" },
   );
 }

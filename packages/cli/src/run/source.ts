@@ -72,14 +72,24 @@ export async function refuseOtherTokenizer(experiment: Experiment, tokenizer: Te
       },
     );
   }
-  if ((await readTokenizer(tokenizerFile)).fingerprint === tokenizer.fingerprint) return;
+  const expected = (await readTokenizer(tokenizerFile)).fingerprint;
+  if (expected === tokenizer.fingerprint) return;
+  const named = definition.data.tokenizer;
+  const found =
+    named.kind === "file"
+      ? resolve(experiment.loaded.source.baseDirectory, named.path)
+      : `a ${named.kind} tokenizer trained on its text`;
   throw new UsageError(
     "ESPALIER_SOURCE_TOKENIZER",
-    `the source's tokenizer ${tokenizerFile} is another one than the run's: the source's embeddings would belong to other tokens`,
+    `the source's embeddings would belong to other tokens: the source's tokenizer is ${tokenizerFile} (${short(expected)}), the run's ${found} (${short(tokenizer.fingerprint)})`,
     {
       file: locate(["data", "tokenizer"]),
       key: "data.tokenizer",
       hint: `set data.tokenizer: { kind: file, path: ${tokenizerFile} }`,
     },
   );
+}
+
+function short(fingerprint: string): string {
+  return fingerprint.slice(0, 12);
 }
