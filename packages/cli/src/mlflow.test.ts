@@ -59,7 +59,7 @@ describe.each(versions)("runs on MLflow %s", (version) => {
   it("the quickstart, at reduced length", async () => {
     const { code, stderr } = await run("quick", [quickstart, ...reduced]);
     expect(code, stderr).toBe(0);
-    const [found, ...others] = await read("apollo");
+    const [found, ...others] = await read("quickstart");
     expect(others).toHaveLength(0);
     expect(found!.params).toMatchObject({ seed: "42", "growth.sampler.use": "lvps", "model.depth": "4" });
     expect(found!.tags["mlflow.note.content"]).toMatch(/^evaluation loss \*\*\d\.\d{4}\*\* after \*\*/);
