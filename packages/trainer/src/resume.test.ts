@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { cp, mkdir, readFile, symlink } from "node:fs/promises";
+import { isBuiltin } from "node:module";
 import { join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
 import { listSteps, stepFolder } from "@espalier/checkpoints";
 import type { SequenceData } from "@espalier/core";
 import { readEvents, readMetrics, type StepMetrics } from "@espalier/tracking";
@@ -147,10 +149,16 @@ describe("a run that is killed", () => {
       plugins: [
         {
           name: "bundle only what is ours",
-          setup: ({ onResolve }) =>
-            onResolve({ filter: /^[^./]/ }, ({ path, kind }) =>
-              kind === "entry-point" || path.startsWith("@espalier/") ? undefined : { path, external: true },
-            ),
+          setup: ({ onResolve, resolve: find }) =>
+            onResolve({ filter: /^[^./]/ }, async ({ path, kind, resolveDir, importer, pluginData }) => {
+              if (kind === "entry-point" || path.startsWith("@espalier/") || pluginData === "find")
+                return undefined;
+              if (isBuiltin(path)) return { path, external: true };
+              // from where it is imported: a package may have a version of its own
+              const found = await find(path, { kind, resolveDir, importer, pluginData: "find" });
+              const isFound = found.errors.length === 0;
+              return { path: isFound ? pathToFileURL(found.path).href : path, external: true };
+            }),
         },
       ],
       outfile: script,
