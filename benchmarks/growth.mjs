@@ -61,6 +61,9 @@ async function measured(map) {
     await settled(made);
     return made;
   });
+  // Growth ends with its source's memory free: the copy must not have that, but new memory as growth did.
+  const held = copyOf(trained);
+  await settled(held);
   const copied = await seconds(async () => {
     const made = copyOf(grown.result);
     await settled(made);
@@ -69,6 +72,7 @@ async function measured(map) {
   const bytes = bytesOf(grown.result);
   disposeParameters(grown.result);
   disposeParameters(copied.result);
+  disposeParameters(held);
   return {
     growth: grown.seconds,
     copy: copied.seconds,

@@ -90,6 +90,7 @@ export function withMoments(
   sourceNames: ReadonlySet<string>,
 ): { [name: string]: ParameterGrowth } {
   const parameters: { [name: string]: ParameterGrowth } = {};
+  const squares: SquaredAxes = new Map();
   for (const [name, weight] of Object.entries(weights))
     parameters[name] = { weight, ...moments(name, weight) };
   return parameters;
@@ -103,7 +104,7 @@ export function withMoments(
     if (contributing.length === 0) return emptyMoments;
     return {
       firstMoment: { kind: "sum", terms: contributing },
-      secondMoment: squared(contributing),
+      secondMoment: squared(contributing, squares),
       stepCount: { kind: "from", names: [...new Set(contributing.map((term) => term.from))] },
     };
   }
@@ -132,20 +133,35 @@ function keepsShape(weight: SlotSource): boolean {
   );
 }
 
-/** Every scale squared, indices and matrices kept: what second moments are made with. */
-export function squared(terms: readonly GrowthTerm[]): SlotSource {
+/** Axis maps with their scales squared: maps of the same units stay the same object. */
+export type SquaredAxes = Map<AxisMap, AxisMap>;
+
+/**
+ * Every scale squared, indices and matrices kept: what second moments are made with.
+ *
+ * @param squares the axis maps of this growth that were squared before
+ */
+export function squared(terms: readonly GrowthTerm[], squares: SquaredAxes): SlotSource {
   return {
     kind: "sum",
     terms: terms.map((term) => ({
       from: term.from,
       scale: term.scale * term.scale,
-      ...(term.axes ? { axes: term.axes.map(squaredAxis) } : {}),
+      ...(term.axes ? { axes: term.axes.map((axis) => squaredAxis(axis, squares)) } : {}),
     })),
   };
 }
 
-function squaredAxis(axis: AxisMap | null): AxisMap | null {
+function squaredAxis(axis: AxisMap | null, squares: SquaredAxes): AxisMap | null {
   if (axis === null) return null;
+  const known = squares.get(axis);
+  if (known) return known;
+  const made = squaredMap(axis);
+  squares.set(axis, made);
+  return made;
+}
+
+function squaredMap(axis: AxisMap): AxisMap {
   if (axis.kind === "matrix")
     return { kind: "matrix", rows: axis.rows.map((row) => row.map((value) => value * value)) };
   return axis.scales ? { ...axis, scales: axis.scales.map((scale) => scale * scale) } : axis;

@@ -8,6 +8,7 @@ import {
   ownMoments,
   type ParameterGrowth,
   type SlotSource,
+  type SquaredAxes,
   squared,
   withMoments,
 } from "./growth-map.js";
@@ -87,11 +88,12 @@ export function planWidth(options: {
   if (moments !== "gradient")
     return { ...map, parameters: withMoments(weights, moments, new Set(Object.keys(weights))) };
   const parameters: { [name: string]: ParameterGrowth } = {};
+  const squares: SquaredAxes = new Map();
   for (const place of places) {
     const weight = weights[place.name]!;
     parameters[place.name] = {
       weight,
-      ...gradientMoments(place.name, weight, source(place, axes, "gradient")),
+      ...gradientMoments(place.name, weight, source(place, axes, "gradient"), squares),
     };
   }
   return { ...map, parameters };
@@ -110,12 +112,13 @@ function gradientMoments(
   name: string,
   weight: SlotSource,
   gradient: SlotSource,
+  squares: SquaredAxes,
 ): Omit<ParameterGrowth, "weight"> {
   if (isCopyOf(weight, name) && isCopyOf(gradient, name)) return ownMoments(name);
   if (gradient.kind !== "sum") return emptyMoments;
   return {
     firstMoment: gradient,
-    secondMoment: squared(gradient.terms),
+    secondMoment: squared(gradient.terms, squares),
     stepCount: { kind: "from", names: [...new Set(gradient.terms.map((term) => term.from))] },
   };
 }

@@ -32,6 +32,7 @@ export function checkGrowthMap(
   if (!sameShape(map.to, config))
     refuse(map, `grows to ${formatShape(map.to)}, but the target is ${formatShape(config)}`);
   const specs = family.parameters(config);
+  const checked: CheckedAxes = new WeakMap();
   const targets = new Set(specs.map((spec) => spec.name));
   for (const name of Object.keys(map.parameters))
     if (!targets.has(name))
@@ -39,7 +40,7 @@ export function checkGrowthMap(
   for (const spec of specs) {
     const growth = Object.hasOwn(map.parameters, spec.name) ? map.parameters[spec.name] : undefined;
     if (!growth) return refuse(map, `does not say how "${spec.name}" is made`);
-    for (const slot of tensorSlots) checkSlot(map, spec, slot, growth[slot], sourceShapes);
+    for (const slot of tensorSlots) checkSlot(map, spec, slot, growth[slot], sourceShapes, checked);
     if (growth.stepCount.kind === "from") {
       if (growth.stepCount.names.length === 0)
         refuse(map, `takes the step count of "${spec.name}" from no parameter`);
@@ -48,6 +49,9 @@ export function checkGrowthMap(
   }
   return specs;
 }
+
+/** The axis maps that fit, and from which length: the same map serves many parameters. */
+type CheckedAxes = WeakMap<AxisMap, number>;
 
 function refuse(map: GrowthMap, reason: string): never {
   throw new EspalierError("ESPALIER_GROWTH_MAP_INVALID", `the growth map of "${map.expander}" ${reason}`);
@@ -75,18 +79,19 @@ function checkSlot(
   slot: (typeof tensorSlots)[number],
   source: SlotSource,
   sourceShapes: ReadonlyMap<string, readonly number[]>,
+  checked: CheckedAxes,
 ): void {
+  const check = (term: GrowthTerm) =>
+    checkTerm(map, spec, slot, term, sourceShape(map, spec.name, term.from, sourceShapes), checked);
   if (source.kind === "zeros") return;
   if (source.kind === "initialize") {
     if (slot !== "weight")
       refuse(map, `initialises the ${slot} of "${spec.name}": only weights have an initial value`);
-    if (source.over)
-      checkTerm(map, spec, slot, source.over, sourceShape(map, spec.name, source.over.from, sourceShapes));
+    if (source.over) check(source.over);
     return;
   }
   if (source.terms.length === 0) refuse(map, `makes the ${slot} of "${spec.name}" as a sum of nothing`);
-  for (const term of source.terms)
-    checkTerm(map, spec, slot, term, sourceShape(map, spec.name, term.from, sourceShapes));
+  for (const term of source.terms) check(term);
 }
 
 function checkTerm(
@@ -95,6 +100,7 @@ function checkTerm(
   slot: string,
   term: GrowthTerm,
   from: readonly number[],
+  checked: CheckedAxes,
 ): void {
   const what = `the ${slot} of "${spec.name}" [${spec.shape.join(", ")}] from "${term.from}" [${from.join(", ")}]`;
   if (!Number.isFinite(term.scale)) refuse(map, `makes ${what} with the scale ${term.scale}`);
@@ -102,7 +108,7 @@ function checkTerm(
   if (term.axes && term.axes.length !== from.length)
     refuse(map, `makes ${what} with ${term.axes.length} axis maps`);
   for (const [axis, length] of from.entries())
-    checkAxis(map, what, axis, term.axes?.[axis] ?? null, length, spec.shape[axis]!);
+    checkAxis(map, what, axis, term.axes?.[axis] ?? null, length, spec.shape[axis]!, checked);
 }
 
 function checkAxis(
@@ -112,6 +118,7 @@ function checkAxis(
   axisMap: AxisMap | null,
   from: number,
   to: number,
+  checked: CheckedAxes,
 ): void {
   if (axisMap === null) {
     if (from !== to) refuse(map, `makes ${what}: axis ${axis} is kept, but its length changes`);
@@ -120,16 +127,18 @@ function checkAxis(
   const entries = axisMap.kind === "index" ? axisMap.indices : axisMap.rows;
   if (entries.length !== to)
     refuse(map, `makes ${what}: the map of axis ${axis} has ${entries.length} entries for a length of ${to}`);
+  if (checked.get(axisMap) === from) return;
   if (axisMap.kind === "matrix") {
     for (const [row, values] of axisMap.rows.entries())
       if (values.length !== from || !values.every(Number.isFinite))
         refuse(map, `makes ${what}: row ${row} of the matrix of axis ${axis} is not ${from} finite numbers`);
-    return;
+  } else {
+    for (const index of axisMap.indices)
+      if (!Number.isInteger(index) || index < 0 || index >= from)
+        refuse(map, `makes ${what}: index ${index} of axis ${axis} lies outside of 0..${from - 1}`);
+    const { scales } = axisMap;
+    if (scales && (scales.length !== to || !scales.every(Number.isFinite)))
+      refuse(map, `makes ${what}: the scales of axis ${axis} are not ${to} finite numbers`);
   }
-  for (const index of axisMap.indices)
-    if (!Number.isSafeInteger(index) || index < 0 || index >= from)
-      refuse(map, `makes ${what}: index ${index} of axis ${axis} lies outside of 0..${from - 1}`);
-  const { scales } = axisMap;
-  if (scales && (scales.length !== to || !scales.every(Number.isFinite)))
-    refuse(map, `makes ${what}: the scales of axis ${axis} are not ${to} finite numbers`);
+  checked.set(axisMap, from);
 }

@@ -1,11 +1,8 @@
+import { loadBackend } from "@espalier/backends";
 import { type AxisMap, type GrowthTerm, stream } from "@espalier/core";
 import * as tf from "@tensorflow/tfjs";
-import { beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { sumOfTerms } from "./tensor-source.js";
-
-beforeAll(async () => {
-  await tf.setBackend("cpu");
-});
 
 const random = stream(23);
 const draw = (label: string, size: number): number[] => [...random.fork(label).normals(size)];
@@ -98,8 +95,11 @@ const cases: readonly (readonly [what: string, terms: GrowthTerm[]])[] = [
   ],
 ];
 
-describe("a sum of terms", () => {
-  it.each(cases)("%s: entry by entry what the map says, in memory of its own", (_, terms) => {
+// Composed of TensorFlow.js's operations, and by the kernel of the engine that has one.
+describe.each(["cpu", "libtorch"])("a sum of terms on %s", (backend) => {
+  it.each(cases)("%s: entry by entry what the map says, in memory of its own", async (_, terms) => {
+    if (backend === "libtorch") await loadBackend({ backend });
+    else await tf.setBackend(backend);
     const tensors = new Map(
       [...sources].map(([name, values]) => [name, tf.tensor([...values], [rows, columns])]),
     );

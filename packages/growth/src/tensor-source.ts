@@ -1,4 +1,5 @@
 import type { AxisMap, GrowthTerm } from "@espalier/core";
+import { indexedSum } from "@espalier/ops";
 import * as tf from "@tensorflow/tfjs";
 import { type TermsInTurn, termsInTurn } from "./terms-in-turn.js";
 
@@ -13,14 +14,17 @@ export function independentCopy(tensor: tf.Tensor): tf.Tensor {
 }
 
 /**
- * The sum of terms, computed on the device. Terms that take turns along an axis (each entry has a scale other than 0 in
- * one of them alone) are laid beside each other, so that every entry is written once.
+ * The sum of terms, computed on the device: by the engine's own kernel where it has one. Elsewhere, terms that take turns
+ * along an axis (each entry has a scale other than 0 in one of them alone) are laid beside each other, so that every entry
+ * is written once.
  *
  * @param terms at least one; checked before
  * @returns a tensor with memory of its own, whatever the terms are
  */
 export function sumOfTerms(terms: readonly GrowthTerm[], tensorOf: (name: string) => tf.Tensor): tf.Tensor {
   return tf.tidy(() => {
+    const inOnePass = indexedSum(terms, tensorOf);
+    if (inOnePass) return inOnePass;
     const turns = termsInTurn(terms);
     if (turns) return joined(turns, tensorOf);
     const [first, ...rest] = terms;

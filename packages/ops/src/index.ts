@@ -8,6 +8,7 @@ export { addPositions, addRow, embedding, gatherRows } from "./embedding.js";
 export type { GeluApproximation } from "./gelu.js";
 export { gelu } from "./gelu.js";
 export { clipByGlobalNorm, globalNorm } from "./gradient-norm.js";
+export { indexedSum } from "./indexed-sum.js";
 export { withoutFusedKernels } from "./kernel.js";
 export { layerNorm } from "./layer-norm.js";
 export type {

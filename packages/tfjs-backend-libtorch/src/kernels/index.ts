@@ -12,6 +12,7 @@ import { crossEntropyKernels } from "./fused/cross-entropy.js";
 import { dropoutKernels } from "./fused/dropout.js";
 import { embeddingKernels } from "./fused/embedding.js";
 import { geluKernels } from "./fused/gelu.js";
+import { indexedSumKernels } from "./fused/indexed-sum.js";
 import { layerNormKernels } from "./fused/layer-norm.js";
 import { layerPartKernels } from "./fused/layer-parts.js";
 import { linearKernels } from "./fused/linear.js";
@@ -65,5 +66,6 @@ export const kernels: readonly Kernel[] = [
   ...embeddingKernels,
   ...optimizerKernels,
   ...dropoutKernels,
+  ...indexedSumKernels,
   ...accumulateKernels,
 ];

@@ -2,12 +2,14 @@ import * as tf from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
 import { describeAttention } from "../../../test/attention-cases.js";
 import { valuesOf } from "../../../test/float64.js";
+import { describeIndexedSum } from "../../../test/indexed-sum-cases.js";
 import { describeLayerParts } from "../../../test/layer-part-cases.js";
 import { runKernels } from "../../../test/libtorch.js";
 
 // The CPU under another name: what a GPU is given, run here.
 describeAttention("cpu:0");
 describeLayerParts("cpu:0");
+describeIndexedSum("cpu:0");
 
 describe("EspalierDropout on cpu:0", () => {
   const masked = (seed: number, offset: number) =>
