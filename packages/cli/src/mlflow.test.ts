@@ -73,7 +73,12 @@ describe.each(versions)("runs on MLflow %s", (version) => {
         name,
       ).toBe(true);
     expect(Object.keys(found!.artifacts)).toEqual(
-      expect.arrayContaining(["loss.svg", "checkpoints/step-40/model.safetensors", "growth.json"]),
+      expect.arrayContaining([
+        "loss.svg",
+        "checkpoints/step-40/model.safetensors",
+        "growth.json",
+        "growth-maps/stage-1.json",
+      ]),
     );
     await expectAsInFolder(found!, at("quick"));
   });

@@ -1,6 +1,7 @@
 import { cp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
+import { deserializeGrowthMap, hashGrowthMap, type LayerMap } from "@espalier/core";
 import type { Lock } from "@espalier/experiments";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { espalier, makeFolder, readLines, tiny } from "./testing/espalier.js";
@@ -19,6 +20,11 @@ interface Step {
 interface Event {
   readonly event: string;
   readonly step: number;
+}
+interface GrowthEvent extends Event {
+  readonly stage: number;
+  readonly mapHash: string;
+  readonly layerMap: LayerMap;
 }
 interface RunJson {
   readonly runId: string;
@@ -80,6 +86,7 @@ describe("espalier run", () => {
       "checkpoints",
       "definition.yaml",
       "events.jsonl",
+      "growth-maps",
       "lock.json",
       "metrics.jsonl",
     ]);
@@ -96,8 +103,17 @@ describe("espalier run", () => {
     expect(lines.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
     expect(lines.every(({ depths }) => depths.length === 2)).toBe(true);
     expect(lines.map(({ stage }) => stage)).toEqual([0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2]);
-    const growths = (await events("full")).filter(({ event }) => event === "growth");
+    const isGrowth = (event: Event): event is GrowthEvent => event.event === "growth";
+    const growths = (await events("full")).filter(isGrowth);
     expect(growths.map(({ step }) => step)).toEqual([3, 6]);
+    const maps = at("full", "growth-maps");
+    expect((await readdir(maps)).sort()).toEqual(["stage-1.json", "stage-2.json"]);
+    for (const growth of growths) {
+      const text = await readFile(join(maps, `stage-${growth.stage}.json`), "utf8");
+      const map = deserializeGrowthMap(JSON.parse(text));
+      expect(hashGrowthMap(map)).toBe(growth.mapHash);
+      expect(map.layerMap).toEqual(growth.layerMap);
+    }
   });
 
   it("locks everything that was resolved", async () => {

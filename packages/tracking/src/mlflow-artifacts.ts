@@ -55,6 +55,14 @@ export async function checkpointFiles(
   return lists.flat();
 }
 
+/** The growth maps of a run. */
+export async function growthMapFiles(folder: string): Promise<readonly ArtifactFile[]> {
+  const names = await namesIn(join(folder, "growth-maps"));
+  return names
+    .filter((name) => /^stage-\d+\.json$/.test(name))
+    .map((name) => ({ path: `growth-maps/${name}`, file: join("growth-maps", name) }));
+}
+
 /** The artifact with the growths of a run: which old layer each new one came from, and the growth maps' hashes. */
 export const growthFile = "growth.json";
 

@@ -17,7 +17,7 @@ import {
 import { type Delivered, writeDelivered } from "./delivered-position.js";
 import { journalFiles, readEvents } from "./journal.js";
 import { type JournalPart, readJournal, startOfJournal } from "./journal-file.js";
-import { checkpointFiles, growthFile, sendArtifacts } from "./mlflow-artifacts.js";
+import { checkpointFiles, growthFile, growthMapFiles, sendArtifacts } from "./mlflow-artifacts.js";
 import type { ArtifactFile, CheckpointArtifacts, MlflowRunDescription } from "./mlflow-description.js";
 import { longParams, longParamsFile, shorten } from "./mlflow-names.js";
 import { mlflowBatch, systemMetrics } from "./mlflow-records.js";
@@ -290,7 +290,12 @@ export class MlflowDelivery {
     const { folder, artifacts = [] } = this.options;
     await this.#withArtifacts(async () => {
       // One after the other: each that has arrived is noted, and not sent again after a failure.
-      for (const file of [...artifacts, ...(await checkpointFiles(folder, checkpoints))]) {
+      const files = [
+        ...artifacts,
+        ...(await growthMapFiles(folder)),
+        ...(await checkpointFiles(folder, checkpoints)),
+      ];
+      for (const file of files) {
         const sent = this.#delivered?.artifacts ?? {};
         const now = await sendArtifacts(this.#client, run, folder, [file], sent, this.#call);
         if (now[file.path] === sent[file.path]) continue;

@@ -1,4 +1,4 @@
-import { hashGrowthMap, type ModelShape, shapeOf } from "@espalier/core";
+import { type GrowthMap, hashGrowthMap, type ModelShape, shapeOf } from "@espalier/core";
 import { applyGrowthMap } from "@espalier/growth";
 import { spent } from "./budget.js";
 import { checkGrows, configAt, planGrowth } from "./growth-plan.js";
@@ -8,14 +8,14 @@ import type { TrainingState } from "./training-state.js";
 /**
  * Grows the whole training state, weights with their moments and step counts, and enters the next stage.
  *
- * @returns what took place; its time includes the device's
+ * @returns what took place, the device's time included, and the map by which it did
  * @throws UsageError if the schedule asks for nothing larger, or what the expander throws; the state is unchanged then
  */
 export async function grow(
   setup: TrainingSetup,
   state: TrainingState,
   to: ModelShape,
-): Promise<GrowthRecord> {
+): Promise<{ readonly record: GrowthRecord; readonly map: GrowthMap }> {
   const began = performance.now();
   const from = shapeOf(state.config);
   checkGrows(from, to);
@@ -41,7 +41,7 @@ export async function grow(
     seconds: (performance.now() - began) / 1000,
   };
   state.growths = [...state.growths, record];
-  return record;
+  return { record, map };
 }
 
 // Reading one number waits for what was asked of the device before. Growth is rare: this is not on the path of a step.

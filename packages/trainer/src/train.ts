@@ -17,6 +17,7 @@ import { applyGradients } from "./apply-gradients.js";
 import { begin } from "./beginning.js";
 import { checkSetup, learningRatePoint, progressOf, spent } from "./budget.js";
 import { evaluate } from "./evaluation.js";
+import { writeGrowthMap } from "./growth-map-file.js";
 import { grow } from "./growth-step.js";
 import { differentiate, disposeBatch, type Gradients, toDevice, trainedParameters } from "./micro-step.js";
 import { isOutOfMemory, outOfMemory } from "./out-of-memory.js";
@@ -82,10 +83,11 @@ export async function train(setup: TrainingSetup): Promise<TrainingResult> {
         state.scheduleMemory = memory;
         if (to === null) break;
         await settle();
-        const growth = await grow(setup, state, to);
+        const { record, map } = await grow(setup, state, to);
         layout = family.layout(state.config.depth);
         decays = decayOf(family, state.config);
-        journal.event({ event: "growth", time: Date.now(), ...growth });
+        await clock.excluding(() => writeGrowthMap(setup.folder, record.stage, map));
+        journal.event({ event: "growth", time: Date.now(), ...record });
       }
 
       // Micro-steps: their gradients add up to the mean. The counter places each in data, masks, depths and dropout.
