@@ -2,6 +2,7 @@ import { cp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openCheckpoint, type TensorToWrite, writeCheckpointFolder } from "@espalier/checkpoints";
 import type { JsonObject } from "@espalier/core";
+import { modelDescriptions } from "@espalier/models/descriptions";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Ended, espalier, makeFolder, readLines } from "./testing/espalier.js";
 
@@ -65,6 +66,25 @@ async function swapTokens(from: string, to: string): Promise<void> {
   await writeFile(at(to), JSON.stringify(json));
 }
 
+/** A BERT in the folder, as far as a run looks at it before it refuses. */
+async function writeBert(to: string): Promise<void> {
+  const bert = modelDescriptions.find(({ name }) => name === "bert")!;
+  const shape = { depth: 2, hiddenSize: 16, attentionHeads: 2, intermediateSize: 64 };
+  const sizes = { vocabSize: tokens, maxPositions: 16, dropout: 0, initializerRange: 0.02 };
+  const config = { ...bert.defaults, family: "bert", ...shape, ...sizes };
+  await writeCheckpointFolder(at(to), {
+    model: bert.parameters(config).map(({ name, shape: sides }) => ({
+      name,
+      type: "F32",
+      shape: sides,
+      data: () => new Float32Array(sides.reduce((product, size) => product * size, 1)),
+    })),
+    optimizer: null,
+    state: null,
+    config: bert.toHuggingFace(config),
+  });
+}
+
 beforeAll(async () => {
   folder = await makeFolder();
   await succeeds(run("source", "training.steps=20"));
@@ -73,6 +93,7 @@ beforeAll(async () => {
   await cp(at("exported"), at("bare"), { recursive: true });
   await rm(at("bare", "tokenizer.json"));
   await swapTokens("exported/tokenizer.json", "other.json");
+  await writeBert("bert");
 }, 60_000);
 afterAll(() => folder.remove());
 
@@ -103,6 +124,11 @@ describe("start: a Hugging Face folder", () => {
       "of another family",
       () => ["model.family=bert", "objective=masked-lm", "start=source"],
       () => [`the checkpoint "${at("source")}" is a model of the family gpt2, but "model.family" is bert`],
+    ],
+    [
+      "of another family, the other way round",
+      () => ["start=bert"],
+      () => [`the checkpoint "${at("bert")}" is a model of the family bert, but "model.family" is gpt2`],
     ],
     [
       "with another tokenizer",
