@@ -5,13 +5,9 @@ import { createServer } from "node:http";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { join } from "node:path";
 import { MlflowClient } from "@espalier/mlflow-js-client";
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import {
-  FaultyProxy,
-  installMlflow,
-  RealServer,
-  selfSigned,
-} from "../../mlflow-js-client/src/real-server.test-support.js";
+import { afterAll, describe, expect, it } from "vitest";
+import { FaultyProxy, RealServer, selfSigned } from "../../mlflow-js-client/src/real-server.test-support.js";
+import { withMlflow } from "../../mlflow-js-client/src/with-mlflow.test-support.js";
 import { type Ended, espalier, makeFolder, readLines } from "./testing/espalier.js";
 import { expectAsInFolder, readBack } from "./testing/read-back.js";
 
@@ -29,27 +25,20 @@ const reader = { MLFLOW_TRACKING_USERNAME: "reader", MLFLOW_TRACKING_PASSWORD: "
 let folder: Awaited<ReturnType<typeof makeFolder>>;
 let server: RealServer | undefined;
 let guarded: RealServer | undefined;
-let missing: string | undefined;
 let client: MlflowClient;
 let notMlflow: { readonly process: ChildProcess; readonly address: string };
 const proxies: FaultyProxy[] = [];
 const page = createServer((_, response) => response.end("<!doctype html><title>Welcome</title>"));
 const at = (...path: string[]): string => join(folder.path, ...path);
 
-beforeAll(async () => {
+withMlflow("2.22.5", async (python) => {
   folder = await makeFolder();
-  const installation = await installMlflow("2.22.5");
-  if ("missing" in installation) {
-    missing = installation.missing;
-    console.warn(`skipped: ${missing}`);
-    return;
-  }
   notMlflow = await startPythonsServer();
   page.listen(0, "127.0.0.1");
   await once(page, "listening");
   [server, guarded] = await Promise.all([
-    RealServer.start(installation.python),
-    RealServer.start(installation.python, {
+    RealServer.start(python),
+    RealServer.start(python, {
       args: ["--app-name", "basic-auth"],
       env: { MLFLOW_FLASK_SERVER_SECRET_KEY: "only for tests" },
     }),
@@ -60,9 +49,9 @@ beforeAll(async () => {
   await client.deleteExperiment(experimentId);
   proxies.push(
     await FaultyProxy.start(server.address, () => ({ status: 502, text: "<html>Bad gateway</html>" })),
-    await FaultyProxy.start(server.address, () => undefined, await selfSigned(installation.python)),
+    await FaultyProxy.start(server.address, () => undefined, await selfSigned(python)),
   );
-}, 900_000);
+});
 afterAll(async () => {
   notMlflow?.process.kill();
   page.closeAllConnections();
@@ -70,9 +59,6 @@ afterAll(async () => {
   for (const proxy of proxies) await proxy.stop();
   await Promise.all([server?.stop(), guarded?.stop()]);
   await folder?.remove();
-});
-beforeEach(({ skip }) => {
-  skip(missing !== undefined, missing);
 });
 
 /** A user who may read what the administrator made, and nothing else. */

@@ -4,14 +4,13 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { MlflowClient } from "@espalier/mlflow-js-client";
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   FaultyProxy,
   type Interference,
-  installMlflow,
-  RealServer,
   serverVersions,
 } from "../../mlflow-js-client/src/real-server.test-support.js";
+import { withMlflowServer } from "../../mlflow-js-client/src/with-mlflow.test-support.js";
 import { type Ended, espalier, makeFolder } from "./testing/espalier.js";
 import { expectAsInFolder, readBack } from "./testing/read-back.js";
 
@@ -27,34 +26,20 @@ const versions = Object.keys(serverVersions) as (keyof typeof serverVersions)[];
 describe.each(versions)("runs on MLflow %s", (version) => {
   const isNewest = version === versions[0];
   let folder: Awaited<ReturnType<typeof makeFolder>>;
-  let server: RealServer | undefined;
-  let missing: string | undefined;
   const at = (name: string): string => join(folder.path, name);
 
   beforeAll(async () => {
     folder = await makeFolder();
-    const installation = await installMlflow(version);
-    if ("missing" in installation) {
-      missing = installation.missing;
-      console.warn(`skipped: ${missing}`);
-      return;
-    }
-    server = await RealServer.start(installation.python);
-  }, 900_000);
-  afterAll(async () => {
-    await server?.stop();
-    await folder?.remove();
   });
-  beforeEach(({ skip }) => {
-    skip(missing !== undefined, missing);
-  });
+  afterAll(() => folder.remove());
+  const mlflow = withMlflowServer(version);
 
   const run = (out: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
     espalier(["run", ...args, "--out", out], {
       cwd: folder.path,
-      env: { MLFLOW_TRACKING_URI: server!.address, ...env },
+      env: { MLFLOW_TRACKING_URI: mlflow.server.address, ...env },
     });
-  const read = (experiment: string) => readBack(server!.python, server!.address, experiment);
+  const read = (experiment: string) => readBack(mlflow.server.python, mlflow.server.address, experiment);
 
   it("the quickstart, at reduced length", async () => {
     const { code, stderr } = await run("quick", [quickstart, ...reduced]);
@@ -97,7 +82,7 @@ describe.each(versions)("runs on MLflow %s", (version) => {
     const long = Array.from({ length: 2 }, () => `${"./".repeat(1700)}corpus.txt`);
     await Promise.all(
       Object.entries(ways).map(async ([name, interfere]) => {
-        const proxy = await FaultyProxy.start(server!.address, (request, number) =>
+        const proxy = await FaultyProxy.start(mlflow.server.address, (request, number) =>
           interfere(number, request.headers.authorization),
         );
         try {
@@ -131,21 +116,21 @@ describe.each(versions)("runs on MLflow %s", (version) => {
   it.runIf(isNewest)(
     "a server that is dead at the start, comes, is killed, and comes again; and what it missed",
     async () => {
-      const client = new MlflowClient({ trackingUri: server!.address });
+      const client = new MlflowClient({ trackingUri: mlflow.server.address });
       const long = [
         "tiny.yaml",
         "tracking.experiment=coming",
         "training.steps=100000",
         "training.batchSize=48",
       ];
-      await server!.kill();
+      await mlflow.server.kill();
 
       // One run trains all the while, until it is told to stop.
       const children: Record<string, ChildProcess> = {};
       const start = (out: string, more: readonly string[]) =>
         espalier(["run", ...long, ...more, "--out", out], {
           cwd: folder.path,
-          env: { MLFLOW_TRACKING_URI: server!.address },
+          env: { MLFLOW_TRACKING_URI: mlflow.server.address },
           onStderr: (_, child) => {
             children[out] = child;
           },
@@ -181,18 +166,18 @@ describe.each(versions)("runs on MLflow %s", (version) => {
           if (Date.now() - begin > 60_000) throw new Error(`only ${step} steps have arrived`);
         }
       };
-      await server!.start();
+      await mlflow.server.start();
       await arrived(0);
-      await server!.kill();
+      await mlflow.server.kill();
       await wait(1500);
-      await server!.start();
+      await mlflow.server.start();
       children.through!.kill("SIGINT");
       const through = await running;
       expect(through.code, through.stderr).toBe(1);
       expect(through.stderr).toContain("MLflow: delivering again");
       expect(through.stderr).not.toContain("has not got all");
 
-      const sent = await espalier(["sync", "synced", "--to", server!.address], { cwd: folder.path });
+      const sent = await espalier(["sync", "synced", "--to", mlflow.server.address], { cwd: folder.path });
       expect(sent.code, sent.stderr).toBe(0);
       const trained = await lines("resumed");
       const resumed = await run("resumed", [...long, "seed=2", `training.steps=${trained + 20}`, "--resume"]);
@@ -225,7 +210,7 @@ describe.each(versions)("runs on MLflow %s", (version) => {
         { cwd: folder.path },
       );
       expect(trained.code, trained.stderr).toBe(0);
-      const first = await espalier(["sync", "--to", server!.address, "--json"], { cwd: folder.path });
+      const first = await espalier(["sync", "--to", mlflow.server.address, "--json"], { cwd: folder.path });
       expect(first.code, first.stderr).toBe(0);
       expect(JSON.parse(first.stdout)).toMatchObject({
         runs: [{ folder: "runs/later", status: "FINISHED", complete: true, problem: null }],
@@ -233,7 +218,7 @@ describe.each(versions)("runs on MLflow %s", (version) => {
       await cp(at("runs/later"), at("copied/later"), { recursive: true });
       await rm(at("copied/later/mlflow.json"));
       for (const where of ["runs", "copied"]) {
-        const again = await espalier(["sync", where, "--to", server!.address], { cwd: folder.path });
+        const again = await espalier(["sync", where, "--to", mlflow.server.address], { cwd: folder.path });
         expect(again.code, again.stderr).toBe(0);
       }
       const [found, ...others] = await read("later");
@@ -247,11 +232,11 @@ describe.each(versions)("runs on MLflow %s", (version) => {
     const without = await espalier(["sync"], { cwd: folder.path });
     expect(without.code).toBe(2);
     expect(without.stderr).toContain("--to");
-    const nowhere = await espalier(["sync", "nowhere", "--to", server!.address], { cwd: folder.path });
+    const nowhere = await espalier(["sync", "nowhere", "--to", mlflow.server.address], { cwd: folder.path });
     expect(nowhere.code).toBe(2);
     expect(nowhere.stderr).toContain("nowhere");
     await writeFile(at("file"), "");
-    const none = await espalier(["sync", "copied/later/checkpoints", "--to", server!.address], {
+    const none = await espalier(["sync", "copied/later/checkpoints", "--to", mlflow.server.address], {
       cwd: folder.path,
     });
     expect(none.code).toBe(2);

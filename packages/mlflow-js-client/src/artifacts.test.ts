@@ -2,42 +2,28 @@ import { randomBytes } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Run } from "./answers.js";
 import { MlflowClient } from "./client.js";
 import { MlflowApiError, MlflowInputError, MlflowResponseError } from "./errors.js";
-import { FaultyProxy, installMlflow, RealServer, serverVersions } from "./real-server.test-support.js";
+import { FaultyProxy, serverVersions } from "./real-server.test-support.js";
+import { withMlflowServer } from "./with-mlflow.test-support.js";
 
 const versions = Object.keys(serverVersions) as (keyof typeof serverVersions)[];
 
 describe.each(versions)("MLflow %s", (version) => {
-  let server: RealServer | undefined;
-  let missing: string | undefined;
   let client: MlflowClient;
   let run: Run;
   let folder: string;
 
-  beforeAll(async () => {
+  beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), "espalier-artifacts-"));
-    const installation = await installMlflow(version);
-    if ("missing" in installation) {
-      missing = installation.missing;
-      console.warn(`skipped: ${missing}`);
-      return;
-    }
-    server = await RealServer.start(installation.python);
+  });
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  const mlflow = withMlflowServer(version, async (server) => {
     client = new MlflowClient({ trackingUri: server.address, retries: 4, backoffSeconds: 0.02 });
     const { experimentId } = await client.getOrCreateExperiment("artifacts");
     run = await client.createRun({ experimentId, runName: "files" });
-  }, 900_000);
-
-  afterAll(async () => {
-    await server?.stop();
-    rmSync(folder, { recursive: true, force: true });
-  });
-
-  beforeEach(({ skip }) => {
-    skip(missing !== undefined, missing);
   });
 
   test("texts, bytes, files and empty files come back as they went", async () => {
@@ -96,7 +82,7 @@ describe.each(versions)("MLflow %s", (version) => {
 
   test("uploads and downloads survive a server that fails now and then", async () => {
     const bytes = randomBytes(2_000_000);
-    const proxy = await FaultyProxy.start(server!.address, (_, number) =>
+    const proxy = await FaultyProxy.start(mlflow.server.address, (_, number) =>
       number % 3 === 1 ? { status: 503, text: "busy" } : number % 3 === 2 ? "break after" : undefined,
     );
     try {

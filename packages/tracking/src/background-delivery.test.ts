@@ -6,38 +6,21 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { MlflowClient, type Run } from "@espalier/mlflow-js-client";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import {
-  FaultyProxy,
-  installMlflow,
-  RealServer,
-} from "../../mlflow-js-client/src/real-server.test-support.js";
+import { beforeEach, expect, test } from "vitest";
+import { FaultyProxy } from "../../mlflow-js-client/src/real-server.test-support.js";
+import { withMlflowServer } from "../../mlflow-js-client/src/with-mlflow.test-support.js";
 import { BackgroundDelivery } from "./background-delivery.js";
 import { RunJournal } from "./journal.js";
 import type { StepMetrics } from "./records.js";
 
-let server: RealServer | undefined;
-let missing: string | undefined;
 let client: MlflowClient;
 let folder: string;
 
-beforeAll(async () => {
-  const installation = await installMlflow();
-  if ("missing" in installation) {
-    missing = installation.missing;
-    console.warn(`skipped: ${missing}`);
-    return;
-  }
-  server = await RealServer.start(installation.python);
+const mlflow = withMlflowServer("3.17.2", async (server) => {
   client = new MlflowClient({ trackingUri: server.address });
-}, 900_000);
-
-afterAll(async () => {
-  await server?.stop();
 });
 
-beforeEach(({ skip, onTestFinished }) => {
-  skip(missing !== undefined, missing);
+beforeEach(({ onTestFinished }) => {
   folder = mkdtempSync(join(tmpdir(), "espalier-background-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
 });
@@ -59,7 +42,7 @@ const metrics = (step: number): StepMetrics => ({
 
 const options = (id: string) => ({
   folder,
-  connection: { trackingUri: server!.address },
+  connection: { trackingUri: mlflow.server.address },
   experiment: "background",
   run: {
     id,
@@ -179,7 +162,7 @@ setInterval(() => undefined, 1000);
 });
 
 test("a waiting that is ended leaves the rest to the background, where it arrives", async () => {
-  const proxy = await FaultyProxy.start(server!.address, () => ({ waitMilliseconds: 400 }));
+  const proxy = await FaultyProxy.start(mlflow.server.address, () => ({ waitMilliseconds: 400 }));
   try {
     const journal = await RunJournal.open(folder);
     for (let step = 1; step <= 300; step++) journal.step(metrics(step));

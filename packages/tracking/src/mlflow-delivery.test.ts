@@ -3,14 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { MlflowClient } from "@espalier/mlflow-js-client";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
   FaultyProxy,
   type Interference,
-  installMlflow,
-  RealServer,
   serverVersions,
 } from "../../mlflow-js-client/src/real-server.test-support.js";
+import { withMlflowServer } from "../../mlflow-js-client/src/with-mlflow.test-support.js";
 import { RunJournal, readEvents, readMetrics } from "./journal.js";
 import { MlflowDelivery, type MlflowDeliveryOptions } from "./mlflow-delivery.js";
 import { mlflowBatch } from "./mlflow-records.js";
@@ -20,30 +19,16 @@ import { sourceTags } from "./source-tags.js";
 const versions = Object.keys(serverVersions) as (keyof typeof serverVersions)[];
 
 describe.each(versions)("MLflow %s", (version) => {
-  let server: RealServer | undefined;
-  let missing: string | undefined;
   let client: MlflowClient;
   let folder: string;
   let notes: string[];
   let runs = 0;
 
-  beforeAll(async () => {
-    const installation = await installMlflow(version);
-    if ("missing" in installation) {
-      missing = installation.missing;
-      console.warn(`skipped: ${missing}`);
-      return;
-    }
-    server = await RealServer.start(installation.python);
+  const mlflow = withMlflowServer(version, async (server) => {
     client = new MlflowClient({ trackingUri: server.address });
-  }, 900_000);
-
-  afterAll(async () => {
-    await server?.stop();
   });
 
-  beforeEach(({ skip }) => {
-    skip(missing !== undefined, missing);
+  beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), "espalier-delivery-"));
     notes = [];
     runs++;
@@ -129,7 +114,7 @@ describe.each(versions)("MLflow %s", (version) => {
     interfere: (number: number, authorization: string | undefined) => Interference,
     use: (proxy: FaultyProxy) => Promise<void>,
   ): Promise<void> {
-    const proxy = await FaultyProxy.start(server!.address, (request, number) =>
+    const proxy = await FaultyProxy.start(mlflow.server.address, (request, number) =>
       interfere(number, request.headers.authorization),
     );
     try {
@@ -144,7 +129,7 @@ describe.each(versions)("MLflow %s", (version) => {
     const base = { id: `run-${runs}`, name: "apollo s42", startTime: 1_700_000_000_000 };
     const definition = { seed: 42, growth: { schedule: { depths: [3, 6] } } };
     const journal = await RunJournal.open(folder);
-    const delivery = deliver(server!.address, { run: { ...base, definition, tags } });
+    const delivery = deliver(mlflow.server.address, { run: { ...base, definition, tags } });
     journal.event({ event: "start", step: 0, time: base.startTime });
     for (let step = 1; step <= 30; step++) {
       journal.step(metrics(step));
@@ -193,14 +178,14 @@ describe.each(versions)("MLflow %s", (version) => {
     expect(run?.metrics["evaluation/targetLoss"]).toMatchObject({ value: 2.25 });
     expect(run?.metrics["evaluation/flops"]).toMatchObject({ value: 45e12 });
     expect(result.url).toBe(
-      `${server!.address}/#/experiments/${run?.experimentId}/runs/${run?.runId}?workflowType=machine_learning`,
+      `${mlflow.server.address}/#/experiments/${run?.experimentId}/runs/${run?.runId}?workflowType=machine_learning`,
     );
     expect(notes).toStrictEqual([`MLflow: ${result.url}`]);
   });
 
   test("a server that is killed in the middle and started again has everything, once", async () => {
     const journal = await RunJournal.open(folder);
-    const delivery = deliver(server!.address);
+    const delivery = deliver(mlflow.server.address);
     journal.event({ event: "start", step: 0, time: 1 });
     let step = 0;
     const train = async (steps: number) => {
@@ -212,10 +197,10 @@ describe.each(versions)("MLflow %s", (version) => {
     await train(150);
     await until(async () => ((await runOnServer())?.metrics.loss?.step ?? 0) > 0);
     await train(50);
-    await server!.kill();
+    await mlflow.server.kill();
     await train(200);
     expect(notes.some((note) => note.includes("cannot reach"))).toBe(true);
-    await server!.start();
+    await mlflow.server.start();
     await train(100);
     await journal.close();
     expect((await delivery.finish("FINISHED", { withinSeconds: 60 })).isComplete).toBe(true);
@@ -288,7 +273,7 @@ describe.each(versions)("MLflow %s", (version) => {
         const journal = await RunJournal.open(child);
         journal.step(metrics(1));
         await journal.close();
-        const delivery = deliver(server!.address, {
+        const delivery = deliver(mlflow.server.address, {
           folder: child,
           run: { id: `child-${runs}-${index}`, name: `child ${index}`, startTime: 1, definition: {}, parent },
         });
@@ -310,7 +295,7 @@ describe.each(versions)("MLflow %s", (version) => {
     const journal = await journalWith(1);
     await journal.close();
     const run = { id: `run-${runs}`, name: "long", startTime: 1, definition: { corpus: { files: long } } };
-    expect((await deliver(server!.address, { run }).finish("FINISHED")).isComplete).toBe(true);
+    expect((await deliver(mlflow.server.address, { run }).finish("FINISHED")).isComplete).toBe(true);
     const found = (await runOnServer())!;
     expect(found.params["corpus.files"]).toMatch(/^x+… \(7000 characters in long-params\.json\)$/);
     const artifact = await client.artifacts.read(found, "long-params.json");
@@ -319,7 +304,7 @@ describe.each(versions)("MLflow %s", (version) => {
 
   test("an experiment that is deleted while the run goes on is named, and gets the rest when it is restored", async () => {
     const journal = await journalWith(50);
-    const delivery = deliver(server!.address, { experiment: "deleted meanwhile" });
+    const delivery = deliver(mlflow.server.address, { experiment: "deleted meanwhile" });
     const find = async () => {
       const experiment = await client.getExperimentByName("deleted meanwhile");
       const tag = { key: "espalier.runId", value: `run-${runs}` };
@@ -381,7 +366,7 @@ describe.each(versions)("MLflow %s", (version) => {
   test("without its position, or with a damaged one, all is sent again into the same run, doubling nothing", async () => {
     const journal = await journalWith(130);
     await journal.close();
-    const first = await deliver(server!.address).finish("FINISHED");
+    const first = await deliver(mlflow.server.address).finish("FINISHED");
     for (const damage of [
       () => rmSync(join(folder, "mlflow.json")),
       () => writeFileSync(join(folder, "mlflow.json"), '{"version":1,"serv'),
@@ -392,7 +377,7 @@ describe.each(versions)("MLflow %s", (version) => {
         ),
     ]) {
       damage();
-      const again = await deliver(server!.address).finish("FINISHED");
+      const again = await deliver(mlflow.server.address).finish("FINISHED");
       expect(again).toMatchObject({ isComplete: true, url: first.url });
       await expectJournalOnServer();
     }
@@ -430,7 +415,7 @@ describe.each(versions)("MLflow %s", (version) => {
         expect(notes.at(-1)).toContain("--resume sends the rest");
       },
     );
-    expect((await deliver(server!.address).finish("FINISHED")).isComplete).toBe(true);
+    expect((await deliver(mlflow.server.address).finish("FINISHED")).isComplete).toBe(true);
     await expectJournalOnServer();
   });
 
@@ -452,23 +437,23 @@ describe.each(versions)("MLflow %s", (version) => {
     await client.deleteExperiment(experimentId);
     const journal = await journalWith(3);
     await journal.close();
-    const result = await deliver(server!.address, { experiment: "gone" }).finish("FINISHED");
+    const result = await deliver(mlflow.server.address, { experiment: "gone" }).finish("FINISHED");
     expect(result.problem).toContain('experiment "gone" was deleted');
 
-    await deliver(server!.address).finish("FINISHED");
+    await deliver(mlflow.server.address).finish("FINISHED");
     await client.deleteRun((await runOnServer())!.runId);
-    const deleted = await deliver(server!.address).finish("FINISHED");
+    const deleted = await deliver(mlflow.server.address).finish("FINISHED");
     expect(deleted.problem).toContain("was deleted");
   });
 
   test("a run id that the server does not know is looked up again by the run's own tag", async () => {
     const journal = await journalWith(120);
     await journal.close();
-    await deliver(server!.address).finish("FINISHED");
+    await deliver(mlflow.server.address).finish("FINISHED");
     const file = join(folder, "mlflow.json");
     writeFileSync(file, readFileSync(file, "utf8").replace(/"runId": "\w+"/, `"runId": "${"f".repeat(32)}"`));
     const found = await runOnServer();
-    const again = await deliver(server!.address).finish("FINISHED");
+    const again = await deliver(mlflow.server.address).finish("FINISHED");
     expect(again.url).toContain(found?.runId);
     await expectJournalOnServer();
   });
@@ -477,7 +462,7 @@ describe.each(versions)("MLflow %s", (version) => {
     const journal = await journalWith(10);
     await journal.close();
     mkdirSync(join(folder, "mlflow.json", "in the way"), { recursive: true });
-    expect((await deliver(server!.address).finish("FINISHED")).isComplete).toBe(true);
+    expect((await deliver(mlflow.server.address).finish("FINISHED")).isComplete).toBe(true);
     await expectJournalOnServer();
     expect(notes.some((note) => note.includes(`cannot note in ${folder}`))).toBe(true);
     expect(readdirSync(folder).sort()).toStrictEqual(["events.jsonl", "metrics.jsonl", "mlflow.json"]);
