@@ -143,24 +143,28 @@ export async function runToEnd(
 /**
  * A database as a server leaves it at its first start: made once per installation, because every migration of MLflow runs
  * for it, which takes as long as the rest of the start. Null where this MLflow makes it otherwise; then the server does.
+ * Servers that start side by side, in one process or in several, each make one of their own, and the last one stays.
  */
 async function emptyDatabase(python: string): Promise<string | null> {
-  const kept = join(dirname(python), "..", emptyDatabaseName);
+  const environment = join(dirname(python), "..");
+  const kept = join(environment, emptyDatabaseName);
   if (existsSync(kept)) return kept;
-  const partial = `${kept}.${process.pid}.partial`;
-  const { code } = await runToEnd(python, [
-    "-c",
-    `import sys
+  const folder = mkdtempSync(join(environment, "espalier-empty-"));
+  try {
+    const made = join(folder, emptyDatabaseName);
+    const { code } = await runToEnd(python, [
+      "-c",
+      `import sys
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 SqlAlchemyStore("sqlite:///" + sys.argv[1], "mlflow-artifacts:/").engine.dispose()`,
-    partial,
-  ]);
-  if (code !== 0) {
-    rmSync(partial, { force: true });
-    return null;
+      made,
+    ]);
+    if (code !== 0) return null;
+    renameSync(made, kept);
+    return kept;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
   }
-  renameSync(partial, kept);
-  return kept;
 }
 
 /** What a {@link RealServer} is started with beside the usual. */
@@ -184,10 +188,15 @@ export class RealServer {
   static async start(python: string, changes: ServerChanges = {}): Promise<RealServer> {
     const server = new RealServer(python, await freePort(), changes);
     process.on("exit", server.#onExit);
-    const empty = await emptyDatabase(python);
-    if (empty !== null) copyFileSync(empty, server.#database);
-    await server.start();
-    return server;
+    try {
+      const empty = await emptyDatabase(python);
+      if (empty !== null) copyFileSync(empty, server.#database);
+      await server.start();
+      return server;
+    } catch (error) {
+      await server.stop();
+      throw error;
+    }
   }
 
   get address(): string {
