@@ -3,21 +3,22 @@ import { basename, dirname, join } from "node:path";
 import { UsageError } from "@espalier/core";
 import { systemCode, writeFailure } from "./file-failures.js";
 
-// Enough that the disk works in long runs, few enough that it begins early in a file of some hundred MiB.
-const writeBackBytes = 2 ** 25;
-
 /**
  * Writes a file so that after a crash at any moment either the old or the complete new one is there: under a temporary
  * name in the same folder, fsync, rename, fsync of the folder.
  *
+ * @param write fills the file, which is given with its temporary path
  * @throws EspalierError ESPALIER_DISK_FULL, ESPALIER_NO_PERMISSION, … ; nothing is left behind then
  */
-export async function writeDurably(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
+export async function writeDurably(
+  path: string,
+  write: (file: FileHandle, path: string) => Promise<void>,
+): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.partial`);
   try {
     const file = await open(temporary, "w");
     try {
-      await write(file);
+      await write(file, temporary);
       await file.sync();
     } finally {
       await file.close();
@@ -32,51 +33,7 @@ export async function writeDurably(path: string, write: (file: FileHandle) => Pr
 
 /** {@link writeDurably} for a whole text. */
 export async function writeTextDurably(path: string, text: string): Promise<void> {
-  await writeDurably(path, (file) => writeFully(file, Buffer.from(text, "utf8")));
-}
-
-/** Writes all bytes; a single write may take fewer. */
-export async function writeFully(file: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let written = 0; written < bytes.byteLength; ) {
-    const { bytesWritten } = await file.write(bytes, written, Math.min(bytes.byteLength - written, 2 ** 30));
-    written += bytesWritten;
-  }
-}
-
-/**
- * Writes a large file in pieces while the disk already takes what was written before, so that the fsync at the end has
- * little left to do. Not the durability itself: that is {@link writeDurably}'s.
- */
-export class EarlyWriteBack {
-  private unsynced = 0;
-  private syncing: Promise<void> | null = null;
-  private failure: unknown = null;
-
-  constructor(private readonly file: FileHandle) {}
-
-  /** @throws what an earlier write to the disk failed with: the system tells it only once */
-  async write(bytes: Uint8Array): Promise<void> {
-    if (this.failure !== null) throw this.failure;
-    await writeFully(this.file, bytes);
-    this.unsynced += bytes.byteLength;
-    if (this.unsynced < writeBackBytes || this.syncing !== null) return;
-    this.unsynced = 0;
-    this.syncing = this.file.datasync().then(
-      () => {
-        this.syncing = null;
-      },
-      (error) => {
-        this.syncing = null;
-        this.failure = error;
-      },
-    );
-  }
-
-  /** Waits for what is under way. Call it before the file is closed. */
-  async end(): Promise<void> {
-    await this.syncing;
-    if (this.failure !== null) throw this.failure;
-  }
+  await writeDurably(path, (file) => file.writeFile(text, "utf8"));
 }
 
 /** Makes a folder's entries durable. */

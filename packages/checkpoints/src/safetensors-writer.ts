@@ -1,5 +1,6 @@
 import { EspalierError } from "@espalier/core";
-import { EarlyWriteBack, writeDurably, writeFully } from "./durable-files.js";
+import { writeDurably } from "./durable-files.js";
+import { writeLargeFile } from "./large-file.js";
 import { type ElementType, elementBytes } from "./number-formats.js";
 import { elementCount } from "./safetensors-header.js";
 
@@ -20,6 +21,13 @@ export interface TensorToWrite {
  * ESPALIER_DISK_FULL and its like if the file cannot be written
  */
 export async function writeSafetensors(path: string, tensors: readonly TensorToWrite[]): Promise<void> {
+  const header = headerBytes(path, tensors);
+  await writeDurably(path, async (file, temporary) => {
+    await writeLargeFile(file, temporary, pieces(path, header, tensors));
+  });
+}
+
+function headerBytes(path: string, tensors: readonly TensorToWrite[]): Uint8Array {
   const header: { [name: string]: unknown } = Object.create(null);
   header.__metadata__ = { format: "pt" };
   let position = 0;
@@ -29,37 +37,44 @@ export async function writeSafetensors(path: string, tensors: readonly TensorToW
         file: path,
         key: tensor.name,
       });
-    const end = position + elementCount(tensor.shape) * elementBytes[tensor.type];
+    const end = position + byteCount(tensor);
     header[tensor.name] = { dtype: tensor.type, shape: tensor.shape, data_offsets: [position, end] };
     position = end;
   }
   const json = Buffer.from(JSON.stringify(header), "utf8");
   // Padded with spaces so that the data starts at a multiple of 8.
-  const text = Buffer.alloc(Math.ceil(json.byteLength / 8) * 8, " ");
-  json.copy(text);
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(text.byteLength));
-  await writeDurably(path, async (file) => {
-    await writeFully(file, length);
-    await writeFully(file, text);
-    const data = new EarlyWriteBack(file);
-    for (const tensor of tensors) {
-      const wanted = elementCount(tensor.shape) * elementBytes[tensor.type];
-      const wrongSize = (bytes: number): EspalierError =>
-        new EspalierError(
-          "ESPALIER_TENSOR_SIZE",
-          `tensor "${tensor.name}" of shape [${tensor.shape.join(",")}] needs ${wanted} bytes, but has ${bytes}`,
-          { file: path, key: tensor.name },
-        );
-      const given = tensor.data();
-      let written = 0;
-      for await (const piece of Symbol.asyncIterator in given ? given : [await given]) {
-        written += piece.byteLength;
-        if (written > wanted) throw wrongSize(written);
-        await data.write(new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength));
-      }
-      if (written !== wanted) throw wrongSize(written);
+  const length = Math.ceil(json.byteLength / 8) * 8;
+  const bytes = Buffer.alloc(8 + length, " ");
+  bytes.writeBigUInt64LE(BigInt(length));
+  json.copy(bytes, 8);
+  return bytes;
+}
+
+async function* pieces(
+  path: string,
+  header: Uint8Array,
+  tensors: readonly TensorToWrite[],
+): AsyncGenerator<Uint8Array> {
+  yield header;
+  for (const tensor of tensors) {
+    const wanted = byteCount(tensor);
+    const wrongSize = (bytes: number): EspalierError =>
+      new EspalierError(
+        "ESPALIER_TENSOR_SIZE",
+        `tensor "${tensor.name}" of shape [${tensor.shape.join(",")}] needs ${wanted} bytes, but has ${bytes}`,
+        { file: path, key: tensor.name },
+      );
+    const given = tensor.data();
+    let written = 0;
+    for await (const piece of Symbol.asyncIterator in given ? given : [await given]) {
+      written += piece.byteLength;
+      if (written > wanted) throw wrongSize(written);
+      yield new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength);
     }
-    await data.end();
-  });
+    if (written !== wanted) throw wrongSize(written);
+  }
+}
+
+function byteCount({ type, shape }: TensorToWrite): number {
+  return elementCount(shape) * elementBytes[type];
 }
