@@ -3,7 +3,9 @@ import { type FileHandle, open } from "node:fs/promises";
 import { systemCode } from "./file-failures.js";
 
 /** What is handed to the disk at once, in bytes: a multiple of every page and sector size in use. */
-export const blockBytes = 2 ** 22;
+export const blockBytes = 2 ** 20;
+// One is filled while the disk has the others.
+const blockCount = 4;
 
 /**
  * Writes a large file from pieces, in order and past the page cache where the file system can (Linux's `O_DIRECT`): the
@@ -20,44 +22,45 @@ export async function writeLargeFile(
   path: string,
   pieces: AsyncIterable<Uint8Array>,
 ): Promise<void> {
-  // Two blocks in turn: one is filled while the disk takes the other.
-  let [block, other] = pageAlignedBlocks();
+  const blocks = pageAlignedBlocks();
+  const writes: Promise<void>[] = blocks.map(() => Promise.resolve());
+  let current = 0;
   let filled = 0;
   let position = 0;
   const uncached = await openUncached(path);
   let target = uncached ?? file;
-  let writing = Promise.resolve();
-  const writeBlock = async (bytes: Uint8Array, at: number): Promise<void> => {
+  const writeBlock = async (block: Uint8Array, at: number): Promise<void> => {
     try {
-      await writeAt(target, bytes, at);
+      await writeAt(target, block, at);
     } catch (error) {
       // Some file systems open such a file and refuse to write it.
-      if (target === file || systemCode(error) !== "EINVAL") throw error;
+      if (uncached === null || systemCode(error) !== "EINVAL") throw error;
       target = file;
-      await writeAt(file, bytes, at);
+      await writeAt(file, block, at);
     }
   };
   try {
     for await (const piece of pieces)
       for (let taken = 0; taken < piece.byteLength; ) {
         const part = piece.subarray(taken, taken + blockBytes - filled);
-        block.set(part, filled);
+        blocks[current]!.set(part, filled);
         taken += part.byteLength;
         filled += part.byteLength;
         if (filled < blockBytes) continue;
-        await writing;
-        writing = writeBlock(block, position);
-        // A failure is told when the next block is full, or at the end.
+        const writing = writeBlock(blocks[current]!, position);
+        // A failure is told when the block's turn comes again, or at the end.
         writing.catch(() => undefined);
+        writes[current] = writing;
         position += blockBytes;
         filled = 0;
-        [block, other] = [other, block];
+        current = (current + 1) % blockCount;
+        await writes[current];
       }
-    await writing;
+    await Promise.all(writes);
     // What does not fill a block may have any length, which only the page cache takes.
-    await writeAt(file, block.subarray(0, filled), position);
+    await writeAt(file, blocks[current]!.subarray(0, filled), position);
   } finally {
-    await writing.catch(() => undefined);
+    await Promise.allSettled(writes);
     await uncached?.close();
   }
 }
@@ -86,7 +89,11 @@ async function openUncached(path: string): Promise<FileHandle | null> {
  * one that could be resized: V8 takes its memory in pages. Were that to end, the writes would be refused, and repeated
  * through the page cache.
  */
-function pageAlignedBlocks(): [Uint8Array, Uint8Array] {
-  const memory = new ArrayBuffer(2 * blockBytes, { maxByteLength: 2 * blockBytes });
-  return [new Uint8Array(memory, 0, blockBytes), new Uint8Array(memory, blockBytes, blockBytes)];
+function pageAlignedBlocks(): readonly Uint8Array[] {
+  const bytes = blockCount * blockBytes;
+  const memory = new ArrayBuffer(bytes, { maxByteLength: bytes });
+  return Array.from(
+    { length: blockCount },
+    (_, block) => new Uint8Array(memory, block * blockBytes, blockBytes),
+  );
 }
