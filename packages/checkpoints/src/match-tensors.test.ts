@@ -112,7 +112,7 @@ describe("matching", () => {
       expect.objectContaining({
         code: "ESPALIER_TENSORS_DIFFER",
         exitCode: 2,
-        hint: "if the model can do without: --leave-out adapter.",
+        hint: `if the model can do without: espalier import ${folder} --leave-out adapter. -o DIR`,
       }),
     );
     const match = matchTensors(source, { ...expected, leaveOut: ["adapter."] });

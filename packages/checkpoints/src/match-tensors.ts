@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { type ForeignTensor, type ParameterSpec, UsageError } from "@espalier/core";
 import { isFloatType } from "./number-formats.js";
 import { storedNames } from "./parameter-names.js";
@@ -78,11 +79,13 @@ export function matchTensors(weights: TensorSource, expected: ExpectedTensors): 
       else ties.push({ tensor, what: known.what, tiedTo });
     }
   }
-  if (unknown.length > 0)
+  const further = furtherLayers(unknown, expected.parameters);
+  if (further !== null) differences.push(further);
+  else if (unknown.length > 0)
     differences.push(
       `${list(unknown.map((tensor) => `"${tensor.name}" ${shapeText(tensor)}`))} belong${unknown.length === 1 ? "s" : ""} to nothing that config.json describes`,
     );
-  if (differences.length > 0) throw differ(weights.file, differences, missing, unknown);
+  if (differences.length > 0) throw differ(weights.file, differences, { missing, unknown, expected });
   return { parameters, leftOut, ties };
 }
 
@@ -121,8 +124,7 @@ function describeMissing(missing: readonly ParameterSpec[], all: readonly Parame
 function differ(
   file: string,
   differences: readonly string[],
-  missing: readonly ParameterSpec[],
-  unknown: readonly StoredTensor[],
+  { missing, unknown, expected }: Differing,
 ): UsageError {
   const lines = differences.slice(0, 12);
   if (differences.length > lines.length) lines.push(`and ${differences.length - lines.length} more`);
@@ -130,13 +132,53 @@ function differ(
   const hint = isHeadless
     ? "it was saved without its masked-LM head; transformers makes a fresh one: BertForMaskedLM.from_pretrained(DIR).save_pretrained(DIR2)"
     : unknown.length > 0 && differences.length === 1
-      ? `if the model can do without: --leave-out ${unknown[0]!.name.split(".")[0]}.`
+      ? `if the model can do without: ${importWithout(file, commonStart(unknown[0]!.name, expected.parameters))}`
       : undefined;
   return new UsageError(
     "ESPALIER_TENSORS_DIFFER",
     `${file} does not hold the model that config.json describes:\n  - ${lines.join("\n  - ")}`,
     { file, ...(hint === undefined ? {} : { hint }) },
   );
+}
+
+interface Differing {
+  readonly missing: readonly ParameterSpec[];
+  readonly unknown: readonly StoredTensor[];
+  readonly expected: ExpectedTensors;
+}
+
+/** The command that makes a folder without some tensors, which every other command takes. */
+function importWithout(file: string, start: string): string {
+  return `espalier import ${dirname(file)} --leave-out ${start} -o DIR`;
+}
+
+/** The shortest dotted beginning of a name that no parameter shares. */
+function commonStart(name: string, parameters: readonly ParameterSpec[]): string {
+  const parts = name.split(".");
+  for (let length = 1; length < parts.length; length++) {
+    const start = `${parts.slice(0, length).join(".")}.`;
+    if (!parameters.some((spec) => spec.name.startsWith(start))) return start;
+  }
+  return name;
+}
+
+/** What to say where all that is left are layers beyond the depth that config.json gives. */
+function furtherLayers(
+  unknown: readonly StoredTensor[],
+  parameters: readonly ParameterSpec[],
+): string | null {
+  const first = parameters.find(({ layer }) => layer === 0);
+  if (first === undefined || unknown.length === 0) return null;
+  // `transformer.h.`, of which a file may lack the base model's prefix.
+  const start = first.name.slice(0, -`0.${first.suffix}`.length);
+  const starts = [start, start.slice(start.indexOf(".") + 1)];
+  const depth = Math.max(...parameters.map(({ layer }) => layer ?? 0)) + 1;
+  const indices = unknown.map(({ name }) => {
+    const found = starts.find((each) => name.startsWith(each));
+    return found === undefined ? Number.NaN : Number.parseInt(name.slice(found.length), 10);
+  });
+  if (!indices.every((index) => index >= depth)) return null;
+  return `it has ${Math.max(...indices) + 1} layers, but config.json describes ${depth}`;
 }
 
 /** `[2,3]` */
@@ -168,7 +210,7 @@ export async function refuseUntied(weights: TensorSource, match: TensorMatch): P
       {
         file: weights.file,
         key: tensor.name,
-        hint: `to go on with "${original.name}" for both: --leave-out ${tensor.name}`,
+        hint: `to go on with "${original.name}" for both: ${importWithout(weights.file, tensor.name)}`,
       },
     );
   }

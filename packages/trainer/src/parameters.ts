@@ -1,5 +1,7 @@
 import {
+  matchTensors,
   type OpenCheckpoint,
+  refuseUntied,
   storedName,
   type TensorSource,
   type TensorToWrite,
@@ -45,14 +47,23 @@ export function recogniseModel(
  *
  * @returns in the family's order; the caller owns them
  * @throws EspalierError ESPALIER_CHECKPOINT_SHAPE naming tensor, expected and found shape; ESPALIER_TENSOR_MISSING
+ * @throws UsageError ESPALIER_TENSORS_DIFFER, ESPALIER_WEIGHTS_UNTIED if a Hugging Face folder holds another model than its
+ * config describes
  */
 export async function loadWeights(
   checkpoint: OpenCheckpoint,
   family: ModelFamily,
   config: ModelConfig,
 ): Promise<Map<string, tf.Tensor>> {
+  await refuseOtherModel(checkpoint, family);
+  return readWeights(checkpoint, family.parameters(config));
+}
+
+async function readWeights(
+  checkpoint: OpenCheckpoint,
+  specs: readonly ParameterSpec[],
+): Promise<Map<string, tf.Tensor>> {
   const weights = new Map<string, tf.Tensor>();
-  const specs = family.parameters(config);
   // What the headers say is held against the model before anything is allocated.
   for (const spec of specs) storedTensor(checkpoint.weights, spec.name, spec.shape);
   try {
@@ -86,13 +97,15 @@ export async function loadTrainingParameters(
     );
   const source = moments === "none" ? null : optimizer;
   const parameters: TrainingParameters = new Map();
-  for (const { name, shape } of family.parameters(config)) {
+  const specs = family.parameters(config);
+  await refuseOtherModel(checkpoint, family);
+  for (const { name, shape } of specs) {
     storedTensor(checkpoint.weights, name, shape);
     if (source === null) continue;
     for (const prefix of Object.values(momentSlots)) storedTensor(source, `${prefix}.${name}`, shape);
     storedTensor(source, `${stepCountPrefix}.${name}`, []);
   }
-  const weights = await loadWeights(checkpoint, family, config);
+  const weights = await readWeights(checkpoint, specs);
   try {
     for (const [name, weight] of weights) {
       const slot = (prefix: string, shape: readonly number[]): Promise<tf.Tensor> | tf.Tensor =>
@@ -133,6 +146,20 @@ export function decayOf(family: ModelFamily, config: ModelConfig): ReadonlyMap<s
 
 function toWrite(name: string, tensor: tf.Tensor): TensorToWrite {
   return { name, type: "F32", shape: tensor.shape, data: () => tensor.data<"float32">() };
+}
+
+/**
+ * Whoever made a Hugging Face folder may have put more into it than the family computes: to pass that over in silence would
+ * be to train another model. What we wrote ourselves holds nothing else.
+ */
+async function refuseOtherModel(checkpoint: OpenCheckpoint, family: ModelFamily): Promise<void> {
+  if (checkpoint.kind !== "huggingface") return;
+  const match = matchTensors(checkpoint.weights, {
+    parameters: family.parameters(family.fromHuggingFace(checkpoint.config)),
+    foreign: family.foreignTensors ?? [],
+    leaveOut: [],
+  });
+  await refuseUntied(checkpoint.weights, match);
 }
 
 /** The name under which a tensor is stored, its shape checked where it is there; reads the header alone. */
