@@ -1,5 +1,16 @@
 import { execFileSync } from "node:child_process";
-import { chmod, mkdir, mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -12,6 +23,7 @@ import {
   writeCheckpointFolder,
   writeStep,
 } from "./checkpoint-folder.js";
+import { writeTextDurably } from "./durable-files.js";
 import { openCheckpoint } from "./open-checkpoint.js";
 import { storedName } from "./parameter-names.js";
 import { writeSafetensors } from "./safetensors-writer.js";
@@ -39,6 +51,42 @@ async function newRun(name: string): Promise<string> {
   await mkdir(run);
   return run;
 }
+
+describe("a folder to write", () => {
+  const files = ["config.json", "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"];
+
+  it("may be empty, and stays the one that it is: through a link, as the current folder", async () => {
+    const [target, link] = [join(folder, "target"), join(folder, "link")];
+    await mkdir(target);
+    await symlink("target", link);
+    const { ino } = await stat(target);
+    await writeCheckpointFolder(link, content(1));
+    expect((await readdir(target)).sort()).toEqual(files);
+    expect((await lstat(link)).isSymbolicLink()).toBe(true);
+    expect((await stat(target)).ino).toBe(ino);
+    await expect(writeCheckpointFolder(link, content(1))).rejects.toThrow(
+      `${link} exists and is not empty: it has `,
+    );
+  });
+
+  it("is as empty as before when writing fails", async () => {
+    const path = join(folder, "empty");
+    await mkdir(path);
+    const { model, ...others } = content(1);
+    const failing = [...model, { ...model[0]!, name: "broken", data: () => new Float32Array(1) }];
+    await expect(writeCheckpointFolder(path, { ...others, model: failing })).rejects.toThrow(
+      "needs 16 bytes",
+    );
+    expect(await readdir(path)).toEqual([]);
+  });
+
+  it("that would lie in none is told without the temporary name", async () => {
+    await expect(writeTextDurably(join(folder, "nowhere", "map.json"), "{}")).rejects.toMatchObject({
+      code: "ESPALIER_NO_FOLDER",
+      message: `cannot write ${join(folder, "nowhere", "map.json")}: the folder that it would lie in does not exist`,
+    });
+  });
+});
 
 describe("step folders", () => {
   it("keep the newest, and open as what they are", async () => {

@@ -44,7 +44,7 @@ export async function writeCheckpointFolder(
   content: CheckpointContent,
   existing: "refuse" | "replace" = "refuse",
 ): Promise<void> {
-  await writeFolderDurably(path, existing, async (folder) => {
+  await writeFolderDurably(path, checkpointFiles.model, existing, async (folder) => {
     for (const [file, json] of Object.entries({
       [checkpointFiles.config]: content.config,
       ...content.companions,

@@ -48,21 +48,24 @@ export async function syncFolder(folder: string): Promise<void> {
 
 /**
  * Fills a folder under a temporary name beside `path` and renames it when it is complete, so that a folder with the
- * final name is never half-written.
+ * final name is never half-written. An empty folder that is there stays the one that it is (a mount point, the current
+ * folder, what a link leads to): it gets the files one by one when all are complete, the decisive one last.
  *
+ * @param decisive the file without which the folder counts for nothing
  * @param existing what to do about a folder that is there already and has something in it
  * @throws UsageError ESPALIER_FOLDER_EXISTS if it is there and is to be refused
  * @throws EspalierError like {@link writeDurably}; nothing is left behind then
  */
 export async function writeFolderDurably(
   path: string,
+  decisive: string,
   existing: "refuse" | "replace",
   fill: (folder: string) => Promise<void>,
 ): Promise<void> {
+  if (existing === "refuse" && (await isEmptyFolder(path))) return fillEmptyFolder(path, decisive, fill);
   const parent = dirname(path);
   const temporary = join(parent, `.${basename(path)}.${process.pid}.partial`);
   const replaced = join(parent, `.${basename(path)}.${process.pid}.replaced`);
-  if (existing === "refuse") await refuseExisting(path);
   try {
     await mkdir(parent, { recursive: true });
     await rm(temporary, { recursive: true, force: true });
@@ -85,17 +88,37 @@ async function moveAway(path: string, to: string): Promise<void> {
   });
 }
 
-// An empty folder is as good as none: renaming a folder over it replaces it.
-async function refuseExisting(path: string): Promise<void> {
+/** @throws UsageError ESPALIER_FOLDER_EXISTS if it has something in it */
+async function isEmptyFolder(path: string): Promise<boolean> {
   const entries = await readdir(path).catch((error) => {
-    if (systemCode(error) === "ENOENT") return [];
+    if (systemCode(error) === "ENOENT") return null;
     throw writeFailure(path, error);
   });
-  if (entries.length > 0)
-    throw new UsageError("ESPALIER_FOLDER_EXISTS", `${path} exists and is not empty`, {
-      file: path,
-      hint: "choose another folder, or remove that one",
-    });
+  if (entries === null) return false;
+  if (entries.length === 0) return true;
+  throw new UsageError("ESPALIER_FOLDER_EXISTS", `${path} exists and is not empty: it has ${entries[0]}`, {
+    file: path,
+    hint: "choose another folder, or remove that one",
+  });
+}
+
+async function fillEmptyFolder(
+  path: string,
+  decisive: string,
+  fill: (folder: string) => Promise<void>,
+): Promise<void> {
+  const temporary = join(path, `.content.${process.pid}.partial`);
+  try {
+    await mkdir(temporary);
+    await fill(temporary);
+    const names = (await readdir(temporary)).filter((name) => name !== decisive);
+    for (const name of [...names, decisive]) await rename(join(temporary, name), join(path, name));
+    await rm(temporary, { recursive: true });
+    await syncFolder(path);
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
+    throw writeFailure(path, error);
+  }
 }
 
 /** Whether a name is that of something {@link writeFolderDurably} or {@link writeDurably} did not finish. */

@@ -16,7 +16,7 @@ export function writeFailure(path: string, cause: unknown): unknown {
     case "EDQUOT":
       return new EspalierError("ESPALIER_DISK_FULL", `cannot write ${path}: no space is left on that disk`, {
         file: path,
-        hint: "free some space, keep fewer checkpoints (checkpoints.keep), or choose another folder with --out; then continue with --resume",
+        hint: "free some space, or choose a folder on another disk; a run may keep fewer checkpoints (checkpoints.keep), and goes on with --resume",
         cause,
       });
     case "EACCES":
@@ -30,6 +30,12 @@ export function writeFailure(path: string, cause: unknown): unknown {
           hint: "choose a folder that you may write to, with --out",
           cause,
         },
+      );
+    case "ENOENT":
+      return new EspalierError(
+        "ESPALIER_NO_FOLDER",
+        `cannot write ${path === "" ? "to a path without a name" : path}: the folder that it would lie in does not exist`,
+        { file: path, hint: "make that folder, or choose another one", cause },
       );
     case "ENOTDIR":
     case "EEXIST":

@@ -14,7 +14,7 @@ export type { ExpectedTensors, TensorMatch } from "./match-tensors.js";
 export { matchTensors, refuseUntied } from "./match-tensors.js";
 export type { ElementType } from "./number-formats.js";
 export type { OpenCheckpoint } from "./open-checkpoint.js";
-export { openCheckpoint } from "./open-checkpoint.js";
+export { openCheckpoint, readJsonObject } from "./open-checkpoint.js";
 export { storedName, storedNames } from "./parameter-names.js";
 export type { StoredTensor } from "./safetensors-header.js";
 export type { TensorSource } from "./safetensors-reader.js";

@@ -119,6 +119,25 @@ describe("matching", () => {
     expect(match.leftOut).toMatchObject([{ what: "as asked for", tensor: { name: "adapter.down.weight" } }]);
   });
 
+  it("tells layers beyond the depth, with or without the base model's prefix", async () => {
+    const layer = (index: number): ParameterSpec => ({
+      ...spec(`transformer.h.${index}.ln_1.weight`, [2], ["hidden"]),
+      suffix: "ln_1.weight",
+      layer: index,
+    });
+    const deep = { ...expected, parameters: [...expected.parameters, layer(0)] };
+    for (const base of ["transformer.", ""]) {
+      const layers = [0, 1, 2].map((index) => tensor(`${base}h.${index}.ln_1.weight`, [2]));
+      const source = await stored(...right, ...layers);
+      expect(() => matchTensors(source, deep)).toThrow(
+        expect.objectContaining({
+          message: expect.stringContaining("it has 3 layers, but config.json describes 1"),
+          hint: expect.stringContaining(`--leave-out ${base}h.1. -o DIR`),
+        }),
+      );
+    }
+  });
+
   it("tells a head that was saved without, which transformers can make", async () => {
     const headed = {
       ...expected,

@@ -85,7 +85,7 @@ export function matchTensors(weights: TensorSource, expected: ExpectedTensors): 
     differences.push(
       `${list(unknown.map((tensor) => `"${tensor.name}" ${shapeText(tensor)}`))} belong${unknown.length === 1 ? "s" : ""} to nothing that config.json describes`,
     );
-  if (differences.length > 0) throw differ(weights.file, differences, { missing, unknown, expected });
+  if (differences.length > 0) throw differ(weights.file, differences, { missing, unknown, used });
   return { parameters, leftOut, ties };
 }
 
@@ -124,7 +124,7 @@ function describeMissing(missing: readonly ParameterSpec[], all: readonly Parame
 function differ(
   file: string,
   differences: readonly string[],
-  { missing, unknown, expected }: Differing,
+  { missing, unknown, used }: Differing,
 ): UsageError {
   const lines = differences.slice(0, 12);
   if (differences.length > lines.length) lines.push(`and ${differences.length - lines.length} more`);
@@ -132,7 +132,7 @@ function differ(
   const hint = isHeadless
     ? "it was saved without its masked-LM head; transformers makes a fresh one: BertForMaskedLM.from_pretrained(DIR).save_pretrained(DIR2)"
     : unknown.length > 0 && differences.length === 1
-      ? `if the model can do without: ${importWithout(file, commonStart(unknown[0]!.name, expected.parameters))}`
+      ? `if the model can do without: ${importWithout(file, ownStart(unknown[0]!.name, used))}`
       : undefined;
   return new UsageError(
     "ESPALIER_TENSORS_DIFFER",
@@ -144,7 +144,8 @@ function differ(
 interface Differing {
   readonly missing: readonly ParameterSpec[];
   readonly unknown: readonly StoredTensor[];
-  readonly expected: ExpectedTensors;
+  /** The stored names of parameters. */
+  readonly used: ReadonlySet<string>;
 }
 
 /** The command that makes a folder without some tensors, which every other command takes. */
@@ -152,12 +153,12 @@ function importWithout(file: string, start: string): string {
   return `espalier import ${dirname(file)} --leave-out ${start} -o DIR`;
 }
 
-/** The shortest dotted beginning of a name that no parameter shares. */
-function commonStart(name: string, parameters: readonly ParameterSpec[]): string {
+/** The shortest dotted beginning of a name that no parameter's has. */
+function ownStart(name: string, used: ReadonlySet<string>): string {
   const parts = name.split(".");
   for (let length = 1; length < parts.length; length++) {
     const start = `${parts.slice(0, length).join(".")}.`;
-    if (!parameters.some((spec) => spec.name.startsWith(start))) return start;
+    if (![...used].some((parameter) => parameter.startsWith(start))) return start;
   }
   return name;
 }

@@ -107,7 +107,7 @@ function missingWeights(folder: string, names: ReadonlySet<string>): [what: stri
  *
  * @throws EspalierError ESPALIER_CHECKPOINT_DAMAGED naming the file
  */
-async function readJsonObject(file: string): Promise<JsonObject> {
+export async function readJsonObject(file: string): Promise<JsonObject> {
   const text = await readFile(file, "utf8").catch((cause) => {
     throw readFailure(file, cause);
   });

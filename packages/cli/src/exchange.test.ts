@@ -164,6 +164,58 @@ describe("espalier import", () => {
     });
   });
 
+  it("keeps what a folder says of its special tokens, and so do export and grow", async () => {
+    const vocab = Object.fromEntries(Array.from({ length: 20 }, (_, id) => [`w${id}`, id]));
+    const tokenizer = {
+      version: "1.0",
+      added_tokens: [],
+      model: { type: "WordLevel", vocab, unk_token: "w0" },
+    };
+    // The last id is beyond the vocabulary, like transformers' own default.
+    const ids = { bos_token_id: 3, eos_token_id: 4, pad_token_id: 50256 };
+    await write("special", model(), ids, JSON.stringify(tokenizer));
+    const files = {
+      "tokenizer_config.json": {
+        tokenizer_class: "PreTrainedTokenizerFast",
+        padding_side: "left",
+        eos_token: "w4",
+      },
+      "special_tokens_map.json": { bos_token: "w3", eos_token: "w4" },
+      "generation_config.json": { eos_token_id: [4, 5] },
+    };
+    for (const [file, json] of Object.entries(files))
+      await writeFile(at("special", file), JSON.stringify(json));
+    for (const [made, ...args] of [
+      ["special-imported", "import", "special"],
+      ["special-exported", "export", "special-imported"],
+      ["special-grown", "grow", "special", "--using", "stacking", "--to", "depth=4"],
+    ] as const) {
+      const { code, stderr } = await run(...args, "-o", made);
+      expect(code, stderr).toBe(0);
+      const read = async (file: string): Promise<JsonObject> =>
+        JSON.parse(await readFile(at(made, file), "utf8"));
+      expect(await read("config.json")).toMatchObject({ bos_token_id: 3, eos_token_id: 4 });
+      expect((await read("config.json")).pad_token_id).toBeUndefined();
+      for (const [file, json] of Object.entries(files)) expect(await read(file), made).toEqual(json);
+    }
+  });
+
+  it.concurrent.each([
+    ["grow", ["--using", "stacking", "--to", "depth=4", "-o", "refused-by-grow"]],
+    ["probe", ["--batch", "batch.json"]],
+  ])("%s refuses the same folders", async (command, args) => {
+    await writeFile(at("batch.json"), JSON.stringify({ input_ids: [[1, 2]], labels: [[1, 2]] }));
+    for (const [name, message] of [
+      ["untied", "160 of 160 numbers differ"],
+      ["adapter", "espalier import adapter --leave-out adapter. -o DIR"],
+    ] as const) {
+      const { code, stderr } = await run(command, name, ...args);
+      expect(code, stderr).toBe(2);
+      expect(stderr).toContain(message);
+    }
+    expect(await readdir(folder.path)).not.toContain("refused-by-grow");
+  });
+
   it.concurrent.each([
     ["untied weights", "untied", 2, /"lm_head\.weight" \(the head\) is untied .* 160 of 160 numbers differ/],
     [

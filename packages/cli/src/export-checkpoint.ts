@@ -18,7 +18,7 @@ import {
 import type { TextTokenizer } from "@espalier/data";
 import { openDescribed } from "./checkpoint-description.js";
 import { layerMapFor, type Unrolling } from "./export-layer-map.js";
-import { readTokenizerOf } from "./read-tokenizer-of.js";
+import { tokenFilesOf, tokenIdsOf, tokenizerFor } from "./token-files.js";
 
 /** What is exported. */
 export interface ExportRequest extends Unrolling {
@@ -61,15 +61,16 @@ export async function exportCheckpoint(path: string, request: ExportRequest): Pr
       const stored = match.parameters.get(source)!;
       return { name, type: "F32", shape, data: () => checkpoint.weights.floatPieces(stored.name) };
     });
-    const tokenizer = await readTokenizerOf(checkpoint);
-    const huggingFace = { ...family.toHuggingFace(written), ...generationTokens(family, tokenizer) };
+    const tokenizer = await tokenizerFor(checkpoint, config);
+    const ids = { ...generationTokens(family, tokenizer), ...tokenIdsOf(checkpoint, config.vocabSize) };
+    const huggingFace = { ...family.toHuggingFace(written), ...ids };
     await writeCheckpointFolder(request.out, {
       model,
       optimizer: null,
       state: null,
       config: huggingFace,
       ...(tokenizer === null ? {} : { tokenizerJson: tokenizer.json }),
-      companions: await companionsOf(family, written, tokenizer),
+      companions: await companionsFor(written, tokenizer, ids, await tokenFilesOf(checkpoint)),
     });
     return {
       from: checkpoint.folder,
@@ -107,26 +108,31 @@ function generationTokens(family: ModelDescription, tokenizer: TextTokenizer | n
   return family.causal && end !== null ? { bos_token_id: end, eos_token_id: end } : {};
 }
 
-async function companionsOf(
-  family: ModelDescription,
+/** What `transformers` reads beside the tokenizer: what the checkpoint brings, else made from its tokenizer. */
+async function companionsFor(
   config: ModelConfig,
   tokenizer: TextTokenizer | null,
+  ids: JsonObject,
+  there: { readonly [file: string]: JsonObject },
 ): Promise<{ readonly [file: string]: JsonObject }> {
-  if (tokenizer === null) return {};
+  if (tokenizer === null) return there;
   const { tokenizerFiles } = await import("@espalier/data");
-  const tokens = generationTokens(family, tokenizer);
+  const use = { maxLength: config.maxPositions, hasTokenTypes: config.tokenTypes > 0 };
+  const end = ids.eos_token_id ?? null;
   return {
-    ...tokenizerFiles(tokenizer, { maxLength: config.maxPositions, hasTokenTypes: config.tokenTypes > 0 }),
+    ...("tokenizer_config.json" in there ? {} : tokenizerFiles(tokenizer, use)),
     // A batch is padded with something, which generation then leaves out of sight.
-    ...(tokens.eos_token_id === undefined
+    ...(end === null
       ? {}
       : {
           "generation_config.json": {
             _from_model_config: true,
-            ...tokens,
-            pad_token_id: tokenizer.info.padToken ?? tokens.eos_token_id,
+            bos_token_id: ids.bos_token_id ?? end,
+            eos_token_id: end,
+            pad_token_id: ids.pad_token_id ?? tokenizer.info.padToken ?? end,
           },
         }),
+    ...there,
   };
 }
 

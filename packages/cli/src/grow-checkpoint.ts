@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { checkpointFiles, writeCheckpointFolder, writeTextDurably } from "@espalier/checkpoints";
 import {
@@ -32,6 +31,7 @@ import { openModel } from "./checkpoint-model.js";
 import { loadRegistry } from "./composition-root.js";
 import type { EngineOptions } from "./engine-options.js";
 import { loadEngine } from "./run/engine.js";
+import { tokenFilesOf, tokenIdsOf, tokenizerFor } from "./token-files.js";
 
 /** How a checkpoint grows. */
 export interface GrowthRequest extends EngineOptions {
@@ -70,6 +70,8 @@ export async function growCheckpoint(path: string, request: GrowthRequest): Prom
     const grownConfig: ModelConfig = { ...config, ...to };
     checkGrowth(config, to, family, grownConfig);
     const { expander, name } = await chooseExpander(request, registry, to, family);
+    const tokenizer = await tokenizerFor(checkpoint, config);
+    const tokenFiles = await tokenFilesOf(checkpoint);
     const random = stream(request.seed);
     const map = aboutFile(join(checkpoint.folder, checkpointFiles.config), () =>
       expander.plan(shapeOf(config), to, family, random.fork("growth")),
@@ -88,20 +90,20 @@ export async function growCheckpoint(path: string, request: GrowthRequest): Prom
       { config: grownConfig, family, random },
     );
     try {
+      // Before the checkpoint: where it cannot be written, the same command can be given again.
+      if (request.map !== undefined)
+        await writeTextDurably(request.map, `${JSON.stringify(serializeGrowthMap(map))}\n`);
       await writeCheckpointFolder(request.out, {
         model: weightsToWrite(weightsOf(parameters)),
         optimizer: checkpoint.optimizer === null ? null : momentsToWrite(parameters),
         state: null,
-        config: family.toHuggingFace(grownConfig),
-        ...(checkpoint.tokenizerFile === null
-          ? {}
-          : { tokenizerJson: await readFile(checkpoint.tokenizerFile, "utf8") }),
+        config: { ...family.toHuggingFace(grownConfig), ...tokenIdsOf(checkpoint, config.vocabSize) },
+        ...(tokenizer === null ? {} : { tokenizerJson: tokenizer.json }),
+        companions: tokenFiles,
       });
     } finally {
       disposeParameters(parameters);
     }
-    if (request.map !== undefined)
-      await writeTextDurably(request.map, `${JSON.stringify(serializeGrowthMap(map))}\n`);
     return {
       expander: name,
       from: formatShape(config),

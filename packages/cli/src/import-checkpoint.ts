@@ -8,10 +8,10 @@ import {
   type TensorToWrite,
   writeCheckpointFolder,
 } from "@espalier/checkpoints";
-import { formatShape, type ModelConfig, UsageError } from "@espalier/core";
+import { formatShape, type ModelConfig } from "@espalier/core";
 import type { TextTokenizer } from "@espalier/data";
 import { openDescribed } from "./checkpoint-description.js";
-import { readTokenizerOf } from "./read-tokenizer-of.js";
+import { tokenFilesOf, tokenIdsOf, tokenizerFor } from "./token-files.js";
 
 /** How a folder is imported. */
 export interface ImportRequest {
@@ -46,7 +46,8 @@ export async function importCheckpoint(path: string, request: ImportRequest): Pr
       leaveOut: request.leaveOut,
     });
     await refuseUntied(checkpoint.weights, match);
-    const tokenizer = await readTokenizerOf(checkpoint);
+    const tokenizer = await tokenizerFor(checkpoint, config);
+    const tokenFiles = await tokenFilesOf(checkpoint);
     const differences = [
       ...describeTensors(match, checkpoint),
       ...(await describeTokenizer(tokenizer, config, checkpoint)),
@@ -59,8 +60,9 @@ export async function importCheckpoint(path: string, request: ImportRequest): Pr
       model,
       optimizer: null,
       state: null,
-      config: family.toHuggingFace(config),
+      config: { ...family.toHuggingFace(config), ...tokenIdsOf(checkpoint, config.vocabSize) },
       ...(tokenizer === null ? {} : { tokenizerJson: tokenizer.json }),
+      companions: tokenFiles,
     });
     return {
       family: family.name,
@@ -115,16 +117,6 @@ async function describeTokenizer(
     ];
   }
   const { vocabSize } = tokenizer.info;
-  if (vocabSize > config.vocabSize)
-    throw new UsageError(
-      "ESPALIER_VOCABULARY_MISMATCH",
-      `tokenizer.json has ${vocabSize} tokens, but the model only ${config.vocabSize} (vocab_size in config.json): it is the tokenizer of another model, or the embeddings were not resized`,
-      {
-        file: checkpoint.tokenizerFile!,
-        key: "vocab_size",
-        hint: "in transformers: model.resize_token_embeddings(len(tokenizer))",
-      },
-    );
   return vocabSize === config.vocabSize
     ? []
     : [

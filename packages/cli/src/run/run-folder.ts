@@ -73,7 +73,7 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
 
 /** Makes a run's folder with definition and lock, all at once. */
 export async function writeRunFolder(path: string, definition: string, lock: Lock): Promise<void> {
-  await writeFolderDurably(path, "refuse", async (folder) => {
+  await writeFolderDurably(path, "lock.json", "refuse", async (folder) => {
     await writeTextDurably(join(folder, "definition.yaml"), definition);
     await writeTextDurably(join(folder, "lock.json"), `${JSON.stringify(lock, null, 2)}\n`);
   });
