@@ -40,7 +40,12 @@ describe("bad input to run", () => {
     [
       "growth from a source that is not there",
       ["tiny.yaml", "growth.preset=bert2bert", "growth.schedule=from-source"],
-      ["needs a trained model to grow from", "start"],
+      ["needs a trained model to grow from", "key:  start\n"],
+    ],
+    [
+      "growth in width by an expander of depth",
+      ["tiny.yaml", "growth.schedule={ use: stages, depths: [1, 4], hiddenSizes: [8, 16], at: [0, 0.5] }"],
+      ["grows depth only, but hiddenSize changes from 8 to 16", "key:  model.hiddenSize\n"],
     ],
     [
       "an unknown preset",

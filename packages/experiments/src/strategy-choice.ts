@@ -1,5 +1,5 @@
 import type { JsonObject, Services, StrategyKind, StrategyKinds } from "@espalier/core";
-import { EspalierError, UsageError } from "@espalier/core";
+import { EspalierError, shapeAxes, UsageError } from "@espalier/core";
 import type { PluginRegistry, RegisteredStrategy } from "./registry.js";
 import { definitionSchema, type StrategyReference } from "./schema.js";
 import { type Locate, schemaError } from "./schema-errors.js";
@@ -115,10 +115,13 @@ function placed(error: unknown, key: string, locate: Locate): unknown {
     : new EspalierError(error.code, error.message, details);
 }
 
-// A strategy names its own options (`depths`); the definition knows them by the whole key.
+// A strategy names its own options (`depths`); the definition knows them by the whole key. Of an expander, the shapes that it
+// grows between are the model's.
 function placeOf(given: string | undefined, key: string): string {
   if (given === undefined) return key;
   const root = given.split(".")[0]!;
+  if (root === "start") return given;
+  if (key === "growth.expander" && shapeAxes.some((axis) => axis === given)) return `model.${given}`;
   const absolute = given === root ? key.split(".")[0] === root : root in definitionSchema.shape;
   return absolute ? given : `${key}.${given}`;
 }
