@@ -43,6 +43,19 @@ describe("bad input to run", () => {
       ["needs a trained model to grow from", "key:  start\n"],
     ],
     [
+      "a nested definition's wrong key",
+      ["tiny.yaml", "start={ model: { family: gpt2, dept: 2 }, training: { steps: 2 } }"],
+      ['unknown key "model.dept"', "key:  start.model.dept\n"],
+    ],
+    [
+      "a nested definition's wrong shape",
+      [
+        "tiny.yaml",
+        "start={ model: { family: gpt2, depth: 2, hiddenSize: 8, attentionHeads: 3 }, training: { steps: 2 } }",
+      ],
+      ["(8) is not divisible", "key:  start.model.hiddenSize\n"],
+    ],
+    [
       "growth in width by an expander of depth",
       ["tiny.yaml", "growth.schedule={ use: stages, depths: [1, 4], hiddenSizes: [8, 16], at: [0, 0.5] }"],
       ["grows depth only, but hiddenSize changes from 8 to 16", "key:  model.hiddenSize\n"],

@@ -30,7 +30,7 @@ import { plannedTokenizer } from "./planned-tokenizer.js";
 import type { PluginRegistry } from "./registry.js";
 import type { Definition, StrategyReference } from "./schema.js";
 import type { Locate } from "./schema-errors.js";
-import { startOf } from "./start.js";
+import { startOf, underStart } from "./start.js";
 import {
   chooseStrategy,
   createStrategy,
@@ -201,7 +201,9 @@ async function resolveStart(
       return { start: reference, source: config, checkpointFlops: flops };
     }
     case "definition": {
-      const experiment = await resolveExperiment(reference.loaded, sources);
+      const experiment = await resolveExperiment(reference.loaded, sources).catch((error) => {
+        throw underStart(error, reference.own);
+      });
       return { start: { kind: "experiment", experiment }, source: experiment.config, checkpointFlops: 0 };
     }
   }
