@@ -44,7 +44,10 @@ describe("bad input to run", () => {
     ],
     [
       "a nested definition's wrong key",
-      ["tiny.yaml", "start={ model: { family: gpt2, dept: 2 }, training: { steps: 2 } }"],
+      [
+        "tiny.yaml",
+        "start={ model: { family: gpt2, depth: 2, hiddenSize: 8, attentionHeads: 2, dept: 2 }, training: { steps: 2 } }",
+      ],
       ['unknown key "model.dept"', "key:  start.model.dept\n"],
     ],
     [
