@@ -14,6 +14,8 @@ export interface OpenCheckpoint {
   readonly folder: string;
   /** Completed steps of the run it belongs to, where it does. */
   readonly step: number | null;
+  /** Later steps of the run whose folders are damaged, so that this one is its last. */
+  readonly passedOver: readonly number[];
   /** Hugging Face's config. */
   readonly config: JsonObject;
   readonly weights: TensorSource;
@@ -38,16 +40,25 @@ export async function openCheckpoint(path: string): Promise<OpenCheckpoint> {
   if (!found.isDirectory())
     throw notFound(path, "it is a file", `give the folder that it lies in: ${dirname(path)}`);
   const run = basename(resolve(path)) === "checkpoints" ? dirname(resolve(path)) : path;
-  if ((await listSteps(run)).length > 0) {
+  const steps = await listSteps(run);
+  if (steps.length > 0) {
     const step = await lastCompleteStep(run);
     if (step === null)
       throw notFound(path, "it is a run folder, but none of its step folders in checkpoints/ is complete");
-    return openFolder(stepFolder(run, step), "run");
+    return openFolder(
+      stepFolder(run, step),
+      "run",
+      steps.filter((each) => each > step),
+    );
   }
-  return openFolder(path, "step");
+  return openFolder(path, "step", []);
 }
 
-async function openFolder(folder: string, kind: "run" | "step"): Promise<OpenCheckpoint> {
+async function openFolder(
+  folder: string,
+  kind: "run" | "step",
+  passedOver: readonly number[],
+): Promise<OpenCheckpoint> {
   const names = new Set(await readdir(folder));
   const single = names.has(checkpointFiles.model);
   if (!single && !names.has(checkpointFiles.shards)) throw notFound(folder, ...missingWeights(folder, names));
@@ -72,6 +83,7 @@ async function openFolder(folder: string, kind: "run" | "step"): Promise<OpenChe
     kind: state === null && optimizer === null ? "huggingface" : kind,
     folder,
     step: step === undefined ? null : Number(step),
+    passedOver,
     config,
     weights,
     optimizer,

@@ -3,6 +3,7 @@ import { type OpenCheckpoint, openCheckpoint } from "@espalier/checkpoints";
 import { type JsonObject, type ModelConfig, type ModelFamily, UsageError } from "@espalier/core";
 import type { PluginRegistry, SourceModel } from "@espalier/experiments";
 import { configOf } from "./config-of-checkpoint.js";
+import { noteDamage } from "./note-damage.js";
 
 /** The model of a checkpoint. */
 export interface CheckpointModel {
@@ -30,13 +31,19 @@ export function modelOf(config: JsonObject, registry: PluginRegistry, file: stri
   return { family, config: configOf(family, config, file) };
 }
 
-/** Opens a checkpoint (run, step or Hugging Face folder) and reads its model. Close it. */
+/**
+ * Opens a checkpoint (run, step or Hugging Face folder) and reads its model. Close it.
+ *
+ * @param note is told of a run's later steps that are damaged
+ */
 export async function openModel(
   path: string,
   registry: PluginRegistry,
+  note?: (text: string) => void,
 ): Promise<CheckpointModel & { readonly checkpoint: OpenCheckpoint }> {
   const checkpoint = await openCheckpoint(path);
   try {
+    if (note) noteDamage(checkpoint, note);
     return { checkpoint, ...modelOf(checkpoint.config, registry, resolve(checkpoint.folder, "config.json")) };
   } catch (error) {
     await checkpoint.close();

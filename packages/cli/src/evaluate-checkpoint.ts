@@ -54,7 +54,7 @@ export async function evaluateCheckpoint(
   const { definition, locate } = loaded;
   const { baseDirectory } = loaded.source;
   const registry = await loadRegistry(loaded);
-  const { checkpoint, family, config } = await openModel(path, registry);
+  const { checkpoint, family, config } = await openModel(path, registry, request.note);
   try {
     const corpus = createStrategy(
       chooseStrategy(registry, "corpus", splitReference(definition.data.corpus), "data.corpus", locate),

@@ -1,6 +1,12 @@
 import { mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { openSafetensors, type TensorToWrite, writeCheckpointFolder } from "@espalier/checkpoints";
+import {
+  openSafetensors,
+  stepFolder,
+  type TensorToWrite,
+  writeCheckpointFolder,
+  writeStep,
+} from "@espalier/checkpoints";
 import type { JsonObject, ModelConfig } from "@espalier/core";
 import { modelDescriptions } from "@espalier/models/descriptions";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -81,6 +87,16 @@ describe("espalier export", () => {
       );
     await before.close();
     await after.close();
+  });
+
+  it("takes the step before a damaged one, and says so", async () => {
+    const content = { model: model(), optimizer: model(), state: {}, config: gpt2.toHuggingFace(config) };
+    for (const step of [5, 10]) await writeStep(at("damaged"), step, content, 2);
+    await truncate(join(stepFolder(at("damaged"), 10), "optimizer.safetensors"), 900);
+    const { code, stdout, stderr } = await run("export", "damaged", "-o", "before-damage");
+    expect(code, stderr).toBe(0);
+    expect(stderr).toContain("step 10 is damaged or incomplete, so that step 5 is the run's last");
+    expect(stdout).toContain("step-5");
   });
 
   it.concurrent.each([

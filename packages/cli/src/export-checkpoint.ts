@@ -18,6 +18,7 @@ import {
 import type { TextTokenizer } from "@espalier/data";
 import { openDescribed } from "./checkpoint-description.js";
 import { layerMapFor, type Unrolling } from "./export-layer-map.js";
+import { noteDamage } from "./note-damage.js";
 import { tokenFilesOf, tokenIdsOf, tokenizerFor } from "./token-files.js";
 
 /** What is exported. */
@@ -25,6 +26,7 @@ export interface ExportRequest extends Unrolling {
   readonly out: string;
   /** The step of a run; default: its last. */
   readonly step?: number;
+  readonly note?: (text: string) => void;
 }
 
 /** What was written. */
@@ -48,6 +50,7 @@ export async function exportCheckpoint(path: string, request: ExportRequest): Pr
   const place = request.step === undefined ? path : await placeOfStep(path, request.step);
   const { checkpoint, family, config } = await openDescribed(place);
   try {
+    if (request.note) noteDamage(checkpoint, request.note);
     const map = await layerMapFor(place, request, family, config);
     const match = matchTensors(checkpoint.weights, {
       parameters: family.parameters(config),

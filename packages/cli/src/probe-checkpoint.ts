@@ -29,7 +29,7 @@ export async function probeCheckpoint(
   request: ProbeRequest,
   note: (text: string) => void,
 ): Promise<ProbeResult> {
-  const { checkpoint, family, config } = await openModel(path, await loadRegistry());
+  const { checkpoint, family, config } = await openModel(path, await loadRegistry(), note);
   try {
     const batch = parseProbeBatch(await readJson(request.batch), request.batch, family, config);
     const layerMap = parseLayerMap(request.layerMap, config.depth);

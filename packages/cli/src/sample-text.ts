@@ -27,7 +27,7 @@ export async function* sampleText(
   options: SamplingOptions,
   note: (text: string) => void,
 ): AsyncGenerator<string> {
-  const { checkpoint, family, config } = await openModel(path, await loadRegistry());
+  const { checkpoint, family, config } = await openModel(path, await loadRegistry(), note);
   try {
     if (!family.causal)
       throw new UsageError(

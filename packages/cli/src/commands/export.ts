@@ -39,7 +39,7 @@ Then in Python:
     .action(async (path: string, options: ExportOptions) => {
       const terminal = openTerminal({});
       const { exportCheckpoint } = await import("../export-checkpoint.js");
-      const done = await exportCheckpoint(path, options);
+      const done = await exportCheckpoint(path, { ...options, note: terminal.note });
       const unrolled = done.layerMap === null ? "" : `, layers ${done.layerMap.join(",")}`;
       terminal.print(
         `exported ${done.from} (${done.shape}${unrolled}) to ${options.out}: ${done.architecture}.from_pretrained("${options.out}")`,
