@@ -24,6 +24,7 @@ import {
 } from "@espalier/experiments";
 import type { TrainingStrategies } from "@espalier/trainer";
 import { container, type DependencyContainer, type InjectionToken, instanceCachingFactory } from "tsyringe";
+import type { HeldInputs } from "./run/held-inputs.js";
 import { espalierVersion } from "./version.js";
 
 /**
@@ -55,16 +56,25 @@ export async function openExperiment(file: string, overrides: readonly string[])
   return resolveDefinition(await loadDefinition(file, overrides));
 }
 
-/** Resolves a definition that is loaded already. */
-export async function resolveDefinition(loaded: LoadedDefinition): Promise<Experiment> {
+/**
+ * Resolves a definition that is loaded already.
+ *
+ * @param held what the run that is continued holds itself of what it was started from
+ */
+export async function resolveDefinition(
+  loaded: LoadedDefinition,
+  held: HeldInputs = {},
+): Promise<Experiment> {
   const registry = await loadRegistry(loaded);
   return resolveExperiment(loaded, {
     registry,
     async readTokenizer(path) {
       const { readTokenizer } = await import("./read-tokenizer.js");
-      return (await readTokenizer(path)).info;
+      const { tokenizerToRead } = await import("./run/held-inputs.js");
+      return (await readTokenizer(await tokenizerToRead(path, held))).info;
     },
     async readCheckpoint(path) {
+      if (held.source) return held.source;
       const { readSourceModel } = await import("./checkpoint-model.js");
       return readSourceModel(path, registry);
     },

@@ -2,7 +2,7 @@ export { tokensPerStep, trainingBudget } from "./budget.js";
 export type { LoadedPlugin, PluginOrigin } from "./find-plugins.js";
 export type { LoadedDefinition } from "./load.js";
 export { checkDefinition, loadDefinition } from "./load.js";
-export type { Lock } from "./lock.js";
+export type { Lock, LockedSource } from "./lock.js";
 export { changedKeys, definitionHash, refuseChangedDefinition, resolvedDefinition } from "./lock.js";
 export { parseAssignment, parseOverride } from "./overrides.js";
 export type { Plan, PlannedStage } from "./plan.js";

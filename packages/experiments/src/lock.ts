@@ -1,8 +1,16 @@
 import { createHash } from "node:crypto";
 import { canonicalJson, type JsonObject, UsageError } from "@espalier/core";
-import type { Experiment } from "./resolve.js";
+import type { Experiment, SourceModel } from "./resolve.js";
 import { isObject } from "./source.js";
 import { describeChoice } from "./strategy-choice.js";
+
+/** The checkpoint that a run was started from, as it was then. */
+export interface LockedSource extends SourceModel {
+  /** The folder with the weights: of a run, the step's. */
+  readonly folder: string;
+  /** Hash of its safetensors files: weights and, where there are any, moments. */
+  readonly fingerprint: string;
+}
 
 /** Everything that decided a run: what `lock.json` holds. */
 export interface Lock {
@@ -28,6 +36,11 @@ export interface Lock {
     readonly trainSequences: number;
     readonly validationSequences: number;
   };
+  /**
+   * The checkpoint of `start`, or of the nested definition's `start`. Missing where the run starts from none, and in the
+   * locks of earlier versions.
+   */
+  readonly source?: LockedSource;
   /** `modified`: whether tracked files differ from the commit. */
   readonly code: {
     readonly version: string;

@@ -28,8 +28,10 @@ Example:
       const terminal = openTerminal(options);
       const { openExperiment } = await import("../composition-root.js");
       const { predictPlan } = await import("@espalier/experiments");
+      const { refuseOtherTokenizerFile } = await import("../run/source-tokenizer.js");
       const { describePlan } = await import("../describe-plan.js");
       const experiment = await openExperiment(file, overrides);
+      await refuseOtherTokenizerFile(experiment);
       const plan = predictPlan(experiment);
       const electra = options.electra
         ? (await import("../electra-plan.js")).electraPlan(plan, experiment)

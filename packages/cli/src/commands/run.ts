@@ -33,15 +33,18 @@ Examples:
     )
     .action(async (file: string, overrides: readonly string[], options: RunOptions) => {
       const terminal = openTerminal(options);
-      const { openExperiment } = await import("../composition-root.js");
+      const { loadDefinition } = await import("@espalier/experiments");
+      const { resolveDefinition } = await import("../composition-root.js");
+      const { inputsHeldBy } = await import("../run/held-inputs.js");
+      const { runFolderOf } = await import("../run/run-folder.js");
       const { trainExperiment } = await import("../run/train-experiment.js");
       const { describeOutcome } = await import("../run/describe-outcome.js");
-      const experiment = await openExperiment(file, [...overrides, ...engineOverrides(options)]);
-      const outcome = await trainExperiment(experiment, {
-        resume: options.resume === true,
-        terminal,
-        ...(options.out === undefined ? {} : { out: options.out }),
-      });
+      const loaded = await loadDefinition(file, [...overrides, ...engineOverrides(options)]);
+      const out = runFolderOf(loaded.definition, options.out);
+      const resume = options.resume === true;
+      const held = resume ? await inputsHeldBy(out) : {};
+      const experiment = await resolveDefinition(loaded, held);
+      const outcome = await trainExperiment(experiment, { out, resume, held, terminal });
       terminal.print(describeOutcome(outcome));
       terminal.json(outcome);
       if (outcome.interrupted) process.exitCode = 1;

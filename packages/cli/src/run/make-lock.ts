@@ -3,7 +3,13 @@ import os from "node:os";
 import { resolve } from "node:path";
 import type { LoadedBackend } from "@espalier/backends";
 import type { SequenceData } from "@espalier/core";
-import { definitionHash, type Experiment, type Lock, resolvedDefinition } from "@espalier/experiments";
+import {
+  definitionHash,
+  type Experiment,
+  type Lock,
+  type LockedSource,
+  resolvedDefinition,
+} from "@espalier/experiments";
 import { codeVersion } from "./code-version.js";
 
 /** What a run computes with, beside its definition. */
@@ -11,13 +17,15 @@ export interface LockedParts {
   readonly data: SequenceData;
   readonly tokenizer: { readonly fingerprint: string; readonly vocabSize: number };
   readonly backend: LoadedBackend;
+  /** Of the run, or of the nested definition that it starts from; null where there is none. */
+  readonly source: LockedSource | null;
 }
 
 /** Everything that decides a run, at its start. */
 export async function makeLock(experiment: Experiment, parts: LockedParts): Promise<Lock> {
   const { definition, loaded, registry } = experiment;
   const resolved = resolvedDefinition(experiment);
-  const { data, tokenizer, backend } = parts;
+  const { data, tokenizer, backend, source } = parts;
   return {
     lockVersion: 1,
     runId: randomUUID().replaceAll("-", ""),
@@ -38,6 +46,7 @@ export async function makeLock(experiment: Experiment, parts: LockedParts): Prom
       trainSequences: data.count("train"),
       validationSequences: data.count("validation"),
     },
+    ...(source === null ? {} : { source }),
     code: await codeVersion(),
     backend: {
       name: backend.name,

@@ -1,6 +1,8 @@
+import { resolve } from "node:path";
 import { type ModelConfig, UsageError } from "@espalier/core";
 import { prepareSequences, prepareTokenizer, progressRenderer, type TextTokenizer } from "@espalier/data";
 import { createStrategy, type Experiment, plannedServices } from "@espalier/experiments";
+import { type HeldInputs, tokenizerToRead } from "./held-inputs.js";
 
 /** Text, ready to be trained on. */
 export interface PreparedData {
@@ -10,17 +12,25 @@ export interface PreparedData {
   readonly config: ModelConfig;
 }
 
-/** Reads the corpus, trains or reads the tokenizer and packs the sequences; from the cache where that has been done. */
-export async function prepareData(experiment: Experiment): Promise<PreparedData> {
+/**
+ * Reads the corpus, trains or reads the tokenizer and packs the sequences; from the cache where that has been done.
+ *
+ * @param held what the run that is continued holds itself of what it was started from
+ */
+export async function prepareData(experiment: Experiment, held: HeldInputs): Promise<PreparedData> {
   const { definition, choices, locate } = experiment;
   const { baseDirectory } = experiment.loaded.source;
   const corpus = createStrategy(choices.corpus, plannedServices(experiment), locate);
   const progress = progressRenderer();
   try {
     const { validationShare, sequenceLength } = definition.data;
+    const named = definition.data.tokenizer;
     const tokenizer = await prepareTokenizer({
       corpus,
-      tokenizer: definition.data.tokenizer,
+      tokenizer:
+        named.kind === "file"
+          ? { kind: "file", path: await tokenizerToRead(resolve(baseDirectory, named.path), held) }
+          : named,
       validationShare,
       baseDirectory,
       onProgress: progress.onProgress,

@@ -3,13 +3,18 @@ import { access, readdir, readFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { writeFolderDurably, writeTextDurably } from "@espalier/checkpoints";
 import { EspalierError, type JsonObject, UsageError } from "@espalier/core";
-import { type Lock, refuseChangedDefinition } from "@espalier/experiments";
+import { type Definition, type Lock, refuseChangedDefinition } from "@espalier/experiments";
 
 /** What a run's folder holds at the moment. */
 export type RunFolder =
   | { readonly state: "new"; readonly path: string }
   /** There from before, and to be continued. */
   | { readonly state: "started"; readonly path: string; readonly lock: Lock };
+
+/** The folder that a run is given, or the one that it gets without. */
+export function runFolderOf(definition: Definition, given: string | undefined): string {
+  return given ?? join("runs", `${definition.name}-s${definition.seed}`);
+}
 
 /**
  * Looks at the folder of a run before anything is computed.
@@ -56,7 +61,12 @@ export async function readLock(path: string): Promise<Lock> {
   });
   try {
     const lock: unknown = JSON.parse(text);
-    if (isObject(lock) && lock.lockVersion === 1 && partsOfLock.every((part) => isObject(lock[part])))
+    if (
+      isObject(lock) &&
+      lock.lockVersion === 1 &&
+      partsOfLock.every((part) => isObject(lock[part])) &&
+      isSourceSound(lock.source)
+    )
       // Written by this program, version 1; a file that was edited by hand shows itself where its keys are compared.
       return lock as unknown as Lock;
   } catch {
@@ -66,6 +76,12 @@ export async function readLock(path: string): Promise<Lock> {
 }
 
 const partsOfLock = ["definition", "data", "code", "backend", "machine"] as const satisfies (keyof Lock)[];
+
+// It is worked with before anything is compared.
+function isSourceSound(source: unknown): boolean {
+  if (source === undefined) return true;
+  return isObject(source) && typeof source.fingerprint === "string" && isObject(source.config);
+}
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null;

@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import type { LoadedBackend } from "@espalier/backends";
 import { lastCompleteStep } from "@espalier/checkpoints";
-import { EspalierError } from "@espalier/core";
 import {
   type Experiment,
   type Lock,
@@ -13,14 +12,17 @@ import { RunJournal, trackingTarget } from "@espalier/tracking";
 import { checkPrecision, type TrainingJournal, type TrainingResult, train } from "@espalier/trainer";
 import { openRunScope } from "../composition-root.js";
 import type { Terminal } from "../terminal.js";
+import { compareLocks } from "./compare-locks.js";
 import { startDelivery } from "./delivery.js";
 import { loadEngine } from "./engine.js";
+import type { HeldInputs } from "./held-inputs.js";
 import { heedInterruption } from "./interruption.js";
 import { makeLock } from "./make-lock.js";
 import { type PreparedData, prepareData } from "./prepare-data.js";
 import { type ProgressLine, progressLine } from "./progress-line.js";
-import { examineRunFolder, readLock, writeRunFolder } from "./run-folder.js";
-import { finishedSource, refuseOtherTokenizer } from "./source.js";
+import { examineRunFolder, readLock, runFolderOf, writeRunFolder } from "./run-folder.js";
+import { finishedSource } from "./source.js";
+import { type SourceOnRecord, sourceToBegin } from "./source-to-begin.js";
 
 /** How a run is started. */
 export interface RunRequest {
@@ -28,6 +30,10 @@ export interface RunRequest {
   readonly out?: string;
   readonly resume: boolean;
   readonly terminal: Terminal;
+  /** What the run that is continued holds itself of what it was started from. */
+  readonly held?: HeldInputs;
+  /** Of a nested definition: what the lock of the run around it says of the checkpoint, and that lock's path. */
+  readonly around?: SourceOnRecord;
 }
 
 /** What `espalier run --json` prints. */
@@ -59,7 +65,7 @@ export async function trainExperiment(experiment: Experiment, request: RunReques
   const { definition } = experiment;
   const { terminal } = request;
   const folder = await examineRunFolder(
-    request.out ?? join("runs", `${definition.name}-s${definition.seed}`),
+    runFolderOf(definition, request.out),
     request.resume,
     resolvedDefinition(experiment),
   );
@@ -70,14 +76,17 @@ export async function trainExperiment(experiment: Experiment, request: RunReques
   await withPlaceAsync("training.precision", locate, async () =>
     checkPrecision(definition.training.precision),
   );
-  const prepared = await withPlaceAsync("data", locate, () => prepareData(experiment));
+  const prepared = await withPlaceAsync("data", locate, () => prepareData(experiment, request.held ?? {}));
   try {
     const { tokenizer, data } = prepared;
-    await withPlaceAsync("start", locate, () => refuseOtherTokenizer(experiment, tokenizer));
+    // What it goes on from is its own: whatever it was started from may have changed, or be gone.
+    const isUnderWay = folder.state === "started" && (await lastCompleteStep(folder.path)) !== null;
+    const source = isUnderWay ? null : await sourceToBegin(experiment, folder, tokenizer, request.around);
     const lock = await makeLock(experiment, {
       data,
       tokenizer: { fingerprint: tokenizer.fingerprint, vocabSize: tokenizer.info.vocabSize },
       backend,
+      source,
     });
     if (folder.state === "started") compareLocks(folder.lock, lock, folder.path, terminal);
     else await writeRunFolder(folder.path, experiment.loaded.source.text, lock);
@@ -86,11 +95,13 @@ export async function trainExperiment(experiment: Experiment, request: RunReques
       prepared,
       lock: folder.state === "started" ? folder.lock : lock,
       folder: folder.path,
+      isUnderWay,
+      weights: experiment.start.kind === "checkpoint" && source ? source.folder : null,
       request,
     };
-    const source = await trainedSource(run);
-    if (source === "interrupted") return { ...outcome(run, backend, notStarted), interrupted: true };
-    return outcome(run, backend, await trainInFolder(run, source));
+    const trained = await trainedSource(run);
+    if (trained === "interrupted") return { ...outcome(run, backend, notStarted), interrupted: true };
+    return outcome(run, backend, await trainInFolder(run, trained));
   } finally {
     prepared.data.close();
   }
@@ -101,6 +112,10 @@ interface Run {
   readonly prepared: PreparedData;
   readonly lock: Lock;
   readonly folder: string;
+  /** Whether it has a checkpoint of its own to go on from. */
+  readonly isUnderWay: boolean;
+  /** The folder with the weights of a checkpoint to begin from; null where it begins from none. */
+  readonly weights: string | null;
   readonly request: RunRequest;
 }
 
@@ -141,27 +156,6 @@ function outcome(run: Run, backend: LoadedBackend, ending: Ending): RunOutcome {
   };
 }
 
-/** Refuses other data; tells what makes the losses the same only up to rounding. */
-function compareLocks(before: Lock, now: Lock, folder: string, terminal: Terminal): void {
-  if (before.data.fingerprint !== now.data.fingerprint)
-    throw new EspalierError(
-      "ESPALIER_RESUME_DATA",
-      "the corpus or its tokenizer has changed since the run was started",
-      {
-        file: join(folder, "lock.json"),
-        key: "data.fingerprint",
-        hint: "bring the old text back, or give another --out",
-      },
-    );
-  const differences = (["name", "version", "device", "threads"] as const)
-    .filter((key) => before.backend[key] !== now.backend[key])
-    .map(
-      (key) => `${key === "name" ? "backend" : key} ${now.backend[key]} instead of ${before.backend[key]}`,
-    );
-  if (differences.length > 0)
-    terminal.note(`resumed with ${differences.join(", ")}: losses continue up to rounding, not to the bit`);
-}
-
 /**
  * The folder of the nested definition that a run starts from: that of a finished run of it beside this one, else it is
  * trained in the run's own folder. Undefined where the run has no nested definition, or has gone on from it already.
@@ -170,10 +164,10 @@ async function trainedSource({
   experiment,
   folder,
   lock,
+  isUnderWay,
   request,
 }: Run): Promise<string | undefined | "interrupted"> {
-  if (experiment.start.kind !== "experiment") return undefined;
-  if (request.resume && (await lastCompleteStep(folder)) !== null) return undefined;
+  if (experiment.start.kind !== "experiment" || isUnderWay) return undefined;
   const nested = experiment.start.experiment;
   const own = join(folder, "start");
   const isBegun = await readLock(own).then(
@@ -188,13 +182,18 @@ async function trainedSource({
     return found;
   }
   request.terminal.note(`first: ${nested.definition.name}, which ${experiment.definition.name} starts from`);
-  const { interrupted, out } = await trainExperiment(nested, { ...request, out: own });
+  const around = lock.source && { source: lock.source, file: join(folder, "lock.json") };
+  const { interrupted, out } = await trainExperiment(nested, {
+    ...request,
+    out: own,
+    ...(around && { around }),
+  });
   return interrupted ? "interrupted" : out;
 }
 
 async function trainInFolder(run: Run, startFolder: string | undefined): Promise<TrainingResult> {
   const { experiment, prepared, lock, folder, request } = run;
-  const { definition, start } = experiment;
+  const { definition } = experiment;
   const { training } = definition;
   const scope = openRunScope(experiment, {
     tokenizer: prepared.tokenizer.info,
@@ -207,7 +206,7 @@ async function trainInFolder(run: Run, startFolder: string | undefined): Promise
   const interruption = heedInterruption(progress.note);
   const delivery = await startDelivery(experiment, lock, folder, progress.note);
   let status: "FINISHED" | "FAILED" | "KILLED" = "FAILED";
-  const startPath = start.kind === "checkpoint" ? start.path : startFolder;
+  const startPath = run.weights ?? startFolder;
   try {
     const result = await train({
       family: experiment.family,
