@@ -270,6 +270,14 @@ describe("a disk without room", () => {
 describe("wrong use of the command line", () => {
   it.concurrent.each([
     ["an unknown command", ["rnu"], "(Did you mean run?)"],
+    ["help of an unknown command", ["rnu", "--help"], "unknown command 'rnu'\n(Did you mean run?)"],
+    ["help before an unknown command", ["-h", "sweep"], "unknown command 'sweep'"],
+    ["help about an unknown command", ["help", "rnu"], "unknown command 'rnu'\n(Did you mean run?)"],
+    [
+      "help of an unknown command of a command",
+      ["plugin", "lst", "--help"],
+      "unknown command 'lst'\n(Did you mean list?)",
+    ],
     ["an unknown option", ["plan", "tiny.yaml", "--jsn"], "(Did you mean --json?)"],
     ["a missing argument", ["plan"], "missing required argument 'definition'"],
     ["a missing option", ["sample", "x"], "--prompt"],

@@ -58,6 +58,17 @@ describe("espalier probe", () => {
     );
   });
 
+  beforeAll(async () => {
+    const whole = { input_ids: [[5]], labels: [[5]] };
+    for (const [name, batch] of Object.entries({
+      "no-rows": { input_ids: [], labels: [] },
+      "no-tokens": { input_ids: [[]], labels: [[]] },
+      mask: { ...whole, attention_mask: [[2]] },
+      key: { ...whole, input_idz: [[5]] },
+    }))
+      await writeFile(at(`${name}.json`), JSON.stringify(batch));
+  });
+
   it("gives loss, all logits and gradient norms", async () => {
     const probe = await json<Probe>("probe", "trained", "--batch", "batch.json", "--threads", "1");
     expect(probe.logits).toHaveLength(2);
@@ -102,6 +113,10 @@ describe("espalier probe", () => {
     ["a layer map of letters", ["--batch", "batch.json", "--layer-map", "0,a"], 'given "a"'],
     ["a missing batch", ["--batch", "none.json"], 'no batch file "none.json"'],
     ["a batch that is no batch", ["--batch", "tiny.yaml"], "not JSON"],
+    ["a batch without rows", ["--batch", "no-rows.json"], "input_ids is empty: it needs at least one row"],
+    ["an empty row", ["--batch", "no-tokens.json"], "input_ids.0 is empty: a row needs at least one number"],
+    ["a mask of twos", ["--batch", "mask.json"], "attention_mask.0.0 must be 0 or 1"],
+    ["another key", ["--batch", "key.json"], "has keys that a batch does not have (input_idz)"],
   ])("refuses %s", async (_, args, message) => {
     const { code, stderr } = await espalier(["probe", "trained", ...args], { cwd: folder.path });
     expect(code, stderr).toBe(2);

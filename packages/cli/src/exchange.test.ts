@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   openSafetensors,
@@ -10,7 +10,7 @@ import {
 import type { JsonObject, ModelConfig } from "@espalier/core";
 import { modelDescriptions } from "@espalier/models/descriptions";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { espalier, makeFolder } from "./testing/espalier.js";
+import { espalier, makeFolder, tiny } from "./testing/espalier.js";
 
 const gpt2 = modelDescriptions.find(({ name }) => name === "gpt2")!;
 const config: ModelConfig = {
@@ -63,6 +63,41 @@ beforeAll(async () => {
 afterAll(() => folder.remove());
 
 describe("espalier export", () => {
+  it("finds a run's plugins and corpus where its definition was, for its source's folder, too", async () => {
+    await writeFile(
+      at("reversed.mjs"),
+      `const options = { safeParse: (data) => ({ success: true, data }) };
+      const create = () => (unique, depth) => Array.from({ length: depth }, (_, l) => (depth - 1 - l) % unique);
+      export default { name: "reversed", contract: 1, presets: [],
+        strategies: [{ kind: "layerMapping", name: "reversed", description: "", options, needs: [], create }] };`,
+    );
+    const shared = "growth: { preset: scratch, sharing: reversed }";
+    const model = "model: { family: gpt2, depth: 2, hiddenSize: 16, attentionHeads: 2, dropout: 0 }";
+    await writeFile(
+      at("plugged.yaml"),
+      `${tiny.slice(0, tiny.indexOf("model:"))}plugins: [./reversed.mjs]
+${model}
+start: { ${model}, ${shared}, training: { steps: 1, batchSize: 2 } }
+${tiny.slice(tiny.indexOf("data:"), tiny.indexOf("growth:"))}${shared}
+training: { steps: 1, batchSize: 2 }
+`,
+    );
+    const trained = await run("run", "plugged.yaml", "--out", "runs/plugged");
+    expect(trained.code, trained.stderr).toBe(0);
+    for (const [index, checkpoint] of ["runs/plugged", "runs/plugged/start"].entries()) {
+      const exported = await run("export", checkpoint, "-o", `reversed-${index}`, "--depth", "4");
+      expect(exported.stdout, exported.stderr).toContain("layers 1,0,1,0");
+    }
+    const evaluated = await run("evaluate", "runs/plugged/start");
+    expect(evaluated.stdout, evaluated.stderr).toMatch(/^loss \d/);
+
+    await rm(at("reversed.mjs"));
+    const { code, stderr } = await run("evaluate", "runs/plugged");
+    expect(code).toBe(2);
+    expect(stderr).toContain(`there is no plugin at "./reversed.mjs" (${at("reversed.mjs")})`);
+    expect(stderr).toContain(at("plugged.yaml"));
+  });
+
   it("writes layers as they are, or by a layer map", async () => {
     expect(await run("export", "gpt2", "-o", "plain")).toMatchObject({
       code: 0,

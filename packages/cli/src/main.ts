@@ -1,6 +1,7 @@
 import { CommanderError } from "commander";
 import { createProgram } from "./program.js";
 import { showError } from "./show-error.js";
+import { refuseHelpOfUnknownCommand } from "./unknown-command.js";
 
 /**
  * Runs the command line and sets the process's exit code: 0 success, 1 failure, 2 wrong use or a wrong definition.
@@ -12,7 +13,8 @@ export async function main(args: readonly string[]): Promise<void> {
   // What no promise carries (a timer, a stream) is shown like everything else.
   process.on("uncaughtException", (error) => process.exit(showError(error)));
   try {
-    await createProgram().parseAsync(args, { from: "user" });
+    const program = createProgram();
+    await program.parseAsync(refuseHelpOfUnknownCommand(program, args), { from: "user" });
   } catch (error) {
     if (error instanceof CommanderError) {
       // commander has written its message; help and version are no errors

@@ -5,6 +5,7 @@ import { deserializeGrowthMap, hashGrowthMap, type LayerMap } from "@espalier/co
 import type { Lock } from "@espalier/experiments";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { espalier, makeFolder, readLines, tiny } from "./testing/espalier.js";
+import { statusOf } from "./tracking/sync-runs.js";
 
 interface Step {
   readonly step: number;
@@ -228,6 +229,28 @@ describe("espalier run", () => {
     expect(code, stderr).toBe(0);
     expect(course(await steps("killed"))).toEqual(course(await steps("full")));
     expect((await model("killed")).equals(await model("full"))).toBe(true);
+  });
+
+  it("leaves a finished run as it is when it is resumed, and says the same of it", async () => {
+    await cp(at("full"), at("finished"), { recursive: true });
+    // As earlier versions left it.
+    const before = `${await readFile(at("full", "events.jsonl"), "utf8")}{"event":"resume","step":12,"time":4}\n`;
+    await writeFile(at("finished", "events.jsonl"), before);
+    const { code, stdout, stderr } = await espalier(
+      ["run", "tiny.yaml", "--out", "finished", "--resume", "--json"],
+      { cwd: folder.path },
+    );
+    expect(code, stderr).toBe(0);
+    expect(stderr).toContain("the run is finished: nothing is left to train after step 12");
+    expect(stderr).not.toContain("resumed");
+    expect(JSON.parse(stdout)).toEqual({
+      ...full,
+      out: "finished",
+      checkpoint: "finished/checkpoints/step-12",
+      resumedFrom: 12,
+    });
+    expect(await readFile(at("finished", "events.jsonl"), "utf8")).toBe(before);
+    expect(await statusOf(at("finished"))).toBe("FINISHED");
   });
 
   it("does not resume with another definition, and says which keys differ", async () => {

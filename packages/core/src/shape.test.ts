@@ -51,5 +51,6 @@ describe("shapes", () => {
 
   it("are written on one line", () => {
     expect(formatShape(base)).toBe("12×768, 12 heads, intermediate 3072");
+    expect(formatShape({ ...base, attentionHeads: 1 })).toBe("12×768, 1 head, intermediate 3072");
   });
 });

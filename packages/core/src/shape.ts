@@ -49,7 +49,7 @@ export function sameShape(a: ModelShape, b: ModelShape): boolean {
 
 /** `12×768, 12 heads, intermediate 3072` */
 export function formatShape(shape: ModelShape): string {
-  return `${shape.depth}×${shape.hiddenSize}, ${shape.attentionHeads} heads, intermediate ${shape.intermediateSize}`;
+  return `${shape.depth}×${shape.hiddenSize}, ${shape.attentionHeads} ${shape.attentionHeads === 1 ? "head" : "heads"}, intermediate ${shape.intermediateSize}`;
 }
 
 /**

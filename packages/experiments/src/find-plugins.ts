@@ -94,10 +94,14 @@ function isPath(source: string): boolean {
 async function moduleIn(path: string, source: string, from: string): Promise<string> {
   const info = await stat(path).catch(() => null);
   if (!info)
-    throw new UsageError("ESPALIER_PLUGIN_NOT_FOUND", `there is no plugin at "${source}"`, {
-      file: from,
-      key: "plugins",
-    });
+    throw new UsageError(
+      "ESPALIER_PLUGIN_NOT_FOUND",
+      `there is no plugin at "${source}"${source === path ? "" : ` (${path})`}`,
+      {
+        file: from,
+        key: "plugins",
+      },
+    );
   if (!info.isDirectory()) return path;
   const manifest = await readManifest(join(path, "package.json"));
   if (typeof manifest?.name === "string") return resolvePackage(manifest.name, join(path, "package.json"));

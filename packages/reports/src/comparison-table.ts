@@ -30,7 +30,7 @@ export function comparisonTable(comparison: Comparison): string {
     run.finalEvalLoss.toFixed(4),
     formatFlops(run.flops),
     formatSeconds(run.seconds),
-    run.flopsToBaseline === null ? "not reached" : formatFlops(run.flopsToBaseline),
+    run.flopsToBaseline === null ? unreached(run) : formatFlops(run.flopsToBaseline),
     run.flopsSaving === null ? "–" : formatShare(run.flopsSaving),
     run.secondsSaving === null ? "–" : formatShare(run.secondsSaving),
     ...(hasSources ? sourceCells(run) : []),
@@ -54,8 +54,17 @@ export function comparisonTable(comparison: Comparison): string {
       `At equal FLOPs (${formatFlops(flops)}): ${run.name} ${loss.toFixed(4)}, ${comparison.baseline} ${baselineLoss.toFixed(4)} (${verdict}).`,
     );
   }
+  for (const { name, notComparable } of comparison.runs)
+    if (notComparable !== null)
+      lines.push(
+        `The losses of ${name} cannot be compared with those of ${comparison.baseline}: ${notComparable}.`,
+      );
   if (unfinished.length > 0) lines.push(`Not finished yet: ${unfinished.join(", ")}.`);
   return lines.join("\n");
+}
+
+function unreached({ notComparable }: ComparedRun): string {
+  return notComparable === null ? "not reached" : "not comparable";
 }
 
 function alignColumns(rows: readonly (readonly string[])[]): string[] {

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { compareRuns } from "./comparison.js";
 import { comparisonTable, formatFlops } from "./comparison-table.js";
 import { firstCrossing, lossAtFlops } from "./crossing.js";
+import { whyIncomparable } from "./loss-measure.js";
 import { plotLossAgainstFlops } from "./loss-plot.js";
 import { loadRun } from "./run-summary.js";
 
@@ -21,10 +22,11 @@ async function writeRun(
   growthStep?: number,
   ended = true,
   sourceFlops?: number | null,
+  lock: object = {},
 ): Promise<string> {
   const folder = join(home, name);
   await mkdir(folder);
-  await writeFile(join(folder, "lock.json"), JSON.stringify({ name, seed: 7 }));
+  await writeFile(join(folder, "lock.json"), JSON.stringify({ name, seed: 7, ...lock }));
   const journal = await RunJournal.open(folder);
   let time = 1_700_000_000_000;
   if (sourceFlops !== undefined) journal.event({ event: "start", step: 0, time: time++, sourceFlops });
@@ -162,6 +164,40 @@ describe("comparison", () => {
     expect(comparisonTable(compareRuns([await loadRun(baseline)]))).not.toContain("source");
   });
 
+  it("saves nothing where another objective or vocabulary is measured, and says both", async () => {
+    const lock = (use: string, vocabSize: number) => ({
+      definition: { objective: { use }, data: { corpus: { use: "sotu" }, validationShare: 0.05 } },
+      data: { fingerprint: `${vocabSize}`, tokenizerHash: `hash of ${vocabSize}`, vocabSize },
+    });
+    const points: Point[] = [
+      [10, 50, 6, 6],
+      [20, 150, 16, 2],
+    ];
+    const causal = await writeRun("causal", points, undefined, true, 0, lock("causal-lm", 337));
+    const masked = await writeRun("masked", points, undefined, true, 0, lock("masked-lm", 144));
+    const comparison = compareRuns(await Promise.all([causal, masked, baseline].map(loadRun)));
+    const [first, second, third] = comparison.runs;
+    expect(first).toMatchObject({ flopsSaving: 0, notComparable: null });
+    expect(second).toMatchObject({
+      finalEvalLoss: 2,
+      flops: 150,
+      flopsToBaseline: null,
+      flopsSaving: null,
+      flopsSavingWithSource: null,
+      secondsSaving: null,
+      atEqualFlops: null,
+      notComparable: "objective masked-lm against causal-lm, vocabulary 144 against 337",
+    });
+    // Its lock says nothing of that.
+    expect(third).toMatchObject({ notComparable: null, atEqualFlops: { flops: 150 } });
+    const table = comparisonTable(comparison);
+    expect(table).toMatch(/^masked .* not comparable +– +–$/m);
+    expect(table).toContain(
+      "The losses of masked cannot be compared with those of causal: objective masked-lm against causal-lm, vocabulary 144 against 337.",
+    );
+    expect(table).not.toMatch(/At equal FLOPs.*masked/);
+  });
+
   it("takes another baseline", async () => {
     const comparison = compareRuns([await loadRun(baseline), await loadRun(grown)], 1);
     expect(comparison.baseline).toBe("apollo");
@@ -187,6 +223,50 @@ describe("comparison", () => {
 
   it("writes FLOPs with SI prefixes", () => {
     expect([999, 1000, 3.22e13, 1.05e20].map(formatFlops)).toEqual(["999", "1.00 k", "32.2 T", "105 E"]);
+  });
+});
+
+describe("losses", () => {
+  const measure = {
+    objective: { use: "masked-lm", probability: 0.15 },
+    tokenizerHash: "0123456789abcdef",
+    vocabSize: 512,
+    corpus: { use: "text", files: "a.txt" },
+    validationShare: 0.05,
+    sequenceLength: 128,
+    fingerprint: "f0f0f0f0f0f0f0f0",
+  };
+  const other = { tokenizerHash: "fedcba9876543210", fingerprint: "1" };
+  it.each([
+    ["the same", {}, null],
+    ["another sequence length", { sequenceLength: 64, fingerprint: "1" }, null],
+    ["the same sequences by another name", { corpus: { use: "text", files: "b.txt" } }, null],
+    ["an older lock", { fingerprint: undefined, tokenizerHash: undefined, objective: undefined }, null],
+    [
+      "other options of the objective",
+      { objective: { use: "masked-lm", probability: 0.3 } },
+      'objective masked-lm {"probability":0.15} against masked-lm {"probability":0.3}',
+    ],
+    [
+      "another tokenizer of as many tokens",
+      other,
+      "vocabulary 512 (0123456789ab) against 512 (fedcba987654)",
+    ],
+    ["fewer tokens", { ...other, vocabSize: 256 }, "vocabulary 512 against 256"],
+    ["another corpus", { corpus: { use: "sotu" }, fingerprint: "1" }, "corpus text against sotu"],
+    [
+      "other files",
+      { corpus: { use: "text", files: "b.txt" }, fingerprint: "1" },
+      'corpus text {"files":"a.txt"} against text {"files":"b.txt"}',
+    ],
+    [
+      "another part of it held out",
+      { validationShare: 0.1, fingerprint: "1" },
+      "held-out share 0.05 against 0.1",
+    ],
+    ["a file that has changed", { fingerprint: "1" }, "text f0f0f0f0f0f0 against 1"],
+  ])("are compared by what they measure: %s", (_, changes, why) => {
+    expect(whyIncomparable(measure, { ...measure, ...changes })).toBe(why);
   });
 });
 

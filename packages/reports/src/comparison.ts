@@ -1,5 +1,6 @@
 import { UsageError } from "@espalier/core";
 import { firstCrossing, lossAtFlops } from "./crossing.js";
+import { whyIncomparable } from "./loss-measure.js";
 import type { RunSummary } from "./run-summary.js";
 
 /** One run beside the baseline. Keys are the contract of `espalier compare --json`. */
@@ -26,6 +27,11 @@ export interface ComparedRun {
     readonly baselineLoss: number;
   } | null;
   readonly complete: boolean;
+  /**
+   * Why its losses cannot be set against the baseline's, with both values; null where they can. Where they cannot, what
+   * compares them is null: `flopsToBaseline`, the savings and `atEqualFlops`.
+   */
+  readonly notComparable: string | null;
 }
 
 /** Runs beside a baseline. */
@@ -54,7 +60,8 @@ export function compareRuns(runs: readonly RunSummary[], baseline = 0): Comparis
     baselineSeed: reference.seed,
     baselineIndex: baseline,
     runs: runs.map((run) => {
-      const crossing = firstCrossing(run.evaluations, target);
+      const notComparable = whyIncomparable(run.measure, reference.measure);
+      const crossing = notComparable === null ? firstCrossing(run.evaluations, target) : null;
       return {
         name: run.name,
         seed: run.seed,
@@ -69,8 +76,9 @@ export function compareRuns(runs: readonly RunSummary[], baseline = 0): Comparis
             : null,
         flopsSaving: crossing ? 1 - crossing.flops / referenceCrossing.flops : null,
         secondsSaving: crossing ? 1 - crossing.seconds / referenceCrossing.seconds : null,
-        atEqualFlops: equalFlops(run, reference),
+        atEqualFlops: notComparable === null ? equalFlops(run, reference) : null,
         complete: run.complete,
+        notComparable,
       };
     }),
   };

@@ -3,6 +3,7 @@ import { basename, join, resolve } from "node:path";
 import { UsageError } from "@espalier/core";
 import { readEvents } from "@espalier/tracking";
 import { z } from "zod";
+import { type LossMeasure, lockedMeasure, measureOf } from "./loss-measure.js";
 
 /** One evaluation on held-out text. */
 export interface Evaluation {
@@ -27,6 +28,8 @@ export interface RunSummary {
   readonly folder: string;
   readonly name: string;
   readonly seed: number;
+  /** Which loss its evaluations are. */
+  readonly measure: LossMeasure;
   /** In the order of steps; never empty. */
   readonly evaluations: readonly Evaluation[];
   readonly growth: readonly GrowthPoint[];
@@ -41,7 +44,7 @@ export interface RunSummary {
   readonly complete: boolean;
 }
 
-const lockIdentity = z.object({ name: z.string(), seed: z.number() });
+const lockIdentity = lockedMeasure.extend({ name: z.string(), seed: z.number() });
 
 /**
  * Reads a run folder's lock and events.
@@ -50,7 +53,7 @@ const lockIdentity = z.object({ name: z.string(), seed: z.number() });
  */
 export async function loadRun(folder: string): Promise<RunSummary> {
   const path = resolve(folder);
-  const { name, seed } = await readIdentity(path);
+  const { name, seed, ...measured } = await readIdentity(path);
   const events = await readEvents(path);
   const evaluations: Evaluation[] = [];
   const growth: GrowthPoint[] = [];
@@ -80,6 +83,7 @@ export async function loadRun(folder: string): Promise<RunSummary> {
     folder: path,
     name,
     seed,
+    measure: measureOf(measured),
     evaluations,
     growth,
     flops: end?.flops ?? last.flops,
@@ -90,7 +94,7 @@ export async function loadRun(folder: string): Promise<RunSummary> {
   };
 }
 
-async function readIdentity(path: string): Promise<{ name: string; seed: number }> {
+async function readIdentity(path: string): Promise<z.infer<typeof lockIdentity>> {
   const file = join(path, "lock.json");
   const isFolder = await stat(path).then(
     (found) => found.isDirectory(),

@@ -15,6 +15,8 @@ export type {
   StartEvent,
   StepMetrics,
 } from "./records.js";
+export type { EndingEvent } from "./run-ending.js";
+export { endingOf } from "./run-ending.js";
 export { sourceTags, userName } from "./source-tags.js";
 export type { TrackingTarget } from "./tracking-target.js";
 export { trackingTarget } from "./tracking-target.js";

@@ -304,3 +304,38 @@ test("reading in small parts gives what reading at once gives", async () => {
     expect(part.end.line).toBe(60);
   }
 });
+
+test("a finished run stays finished when it is resumed at its end, and ends again after an earlier step", async () => {
+  const end = (time: number) =>
+    ({
+      event: "end",
+      step: 5,
+      time,
+      finalTrainLoss: 4,
+      finalEvalLoss: 4,
+      flops: 1,
+      seconds: 1,
+      tokensPerSecond: 1,
+    }) as const;
+  const session = async (step: number, time: number): Promise<boolean[]> => {
+    const journal = await RunJournal.open(folder);
+    const written = [journal.event({ event: "resume", step, time }), journal.event(end(time + 1))];
+    await journal.close();
+    return written;
+  };
+  const first = await RunJournal.open(folder);
+  expect(first.event(end(1))).toBe(true);
+  await first.close();
+  expect(await session(5, 2)).toEqual([false, false]);
+  // As earlier versions left it.
+  appendFileSync(join(folder, "events.jsonl"), '{"event":"resume","step":5,"time":4}\n');
+  expect(await session(5, 5)).toEqual([false, false]);
+  // The last checkpoint is gone: the run goes on from one before.
+  expect(await session(3, 7)).toEqual([true, true]);
+  expect((await readEvents(folder)).map(({ event, time }) => [event, time])).toEqual([
+    ["end", 1],
+    ["resume", 4],
+    ["resume", 7],
+    ["end", 8],
+  ]);
+});

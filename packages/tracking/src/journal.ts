@@ -33,6 +33,8 @@ export class RunJournal {
   #lastStep = 0;
   readonly #missingSteps = new Set<number>();
   readonly #knownEvents = new Set<string>();
+  /** The step of the `end` that still holds. */
+  #endedAt: number | null = null;
 
   private constructor(
     readonly folder: string,
@@ -44,7 +46,7 @@ export class RunJournal {
     this.#metrics = metricsFile;
     this.#events = eventsFile;
     for (const { step } of steps) this.#remember(step);
-    for (const event of events) this.#knownEvents.add(keyOf(event));
+    for (const event of events) this.#rememberEvent(event);
   }
 
   /**
@@ -89,7 +91,8 @@ export class RunJournal {
 
   /**
    * Appends an event, unless the journal has one of the same kind at the same step; `resume`, `interrupted` and
-   * `diverged` are written each time that they happen.
+   * `diverged` are written each time that they happen. At the step of its `end` a run has nothing left to train, and no
+   * `resume` is written; one at an earlier step (the last checkpoints are gone) makes way for another `end`.
    *
    * @returns whether it was written
    * @throws EspalierError ESPALIER_JOURNAL_WRITE (disk full, no permission), ESPALIER_JOURNAL_VALUE
@@ -100,8 +103,9 @@ export class RunJournal {
     checkTime(this.#events.path, event.time);
     const key = keyOf(event);
     if (this.#knownEvents.has(key) && !eventsOfASession.has(event.event)) return false;
+    if (event.event === "resume" && this.#endedAt === event.step) return false;
     this.#events.append(toJsonLine(event));
-    this.#knownEvents.add(key);
+    this.#rememberEvent(event);
     return true;
   }
 
@@ -113,6 +117,14 @@ export class RunJournal {
   /** Flushes and closes; closing twice is allowed. @throws EspalierError ESPALIER_JOURNAL_WRITE */
   async close(): Promise<void> {
     await Promise.all([this.#metrics.close(), this.#events.close()]);
+  }
+
+  #rememberEvent(event: RunEvent): void {
+    this.#knownEvents.add(keyOf(event));
+    if (event.event === "end") this.#endedAt = event.step;
+    if (event.event !== "resume" || this.#endedAt === null || this.#endedAt === event.step) return;
+    this.#knownEvents.delete(`end ${this.#endedAt}`);
+    this.#endedAt = null;
   }
 
   #remember(step: number): void {

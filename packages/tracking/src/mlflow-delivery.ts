@@ -23,7 +23,8 @@ import { longParams, longParamsFile, shorten } from "./mlflow-names.js";
 import { mlflowBatch, systemMetrics } from "./mlflow-records.js";
 import { attachRun } from "./mlflow-run.js";
 import { settleParent } from "./parent-run.js";
-import { type RunEvent, runEventSchema, stepMetricsSchema } from "./records.js";
+import { runEventSchema, stepMetricsSchema } from "./records.js";
+import { endingOf } from "./run-ending.js";
 import { runNote } from "./run-note.js";
 import { SystemMonitor, type SystemSample, systemFile, systemSampleSchema } from "./system-metrics.js";
 
@@ -262,7 +263,7 @@ export class MlflowDelivery {
     const { folder, checkpoints = "none", run: description } = this.options;
     const events = await readEvents(folder);
     const note = runNote(description.summary, events);
-    const last = lastDecisive(events);
+    const last = endingOf(events);
     if (note !== "")
       await this.#client.setTag(
         run.runId,
@@ -382,12 +383,6 @@ async function readSystem(
   const file = join(folder, systemFile);
   if (!existsSync(file)) return { entries: [], positions: [], end: from, torn: 0 };
   return readJournal(file, systemSampleSchema, from, maxBytes);
-}
-
-/** The event that ended the run's last session, if one did. */
-function lastDecisive(events: readonly RunEvent[]): RunEvent | undefined {
-  const last = events.at(-1);
-  return last !== undefined && ["end", "interrupted", "diverged"].includes(last.event) ? last : undefined;
 }
 
 /** Whether trying again soon can help. */

@@ -36,9 +36,8 @@ export function parseProbeBatch(
 ): ProbeBatch {
   const parsed = schema.safeParse(json);
   if (!parsed.success) {
-    const { path, message, code } = parsed.error.issues[0]!;
-    const wanted = "must be there and in its place: input_ids and labels are lists of rows of whole numbers";
-    throw refuse(file, path.join(".") || "the file", code === "invalid_type" ? wanted : message);
+    const issue = parsed.error.issues[0]!;
+    throw refuse(file, issue.path.join(".") || "the file", describeIssue(issue));
   }
   const { input_ids: inputIds, attention_mask: attentionMask = null, labels } = parsed.data;
   const batch = inputIds.length;
@@ -93,6 +92,23 @@ export function countedLabels(
       counted.push(label);
     }
   return { positions: Int32Array.from(positions), labels: Int32Array.from(counted) };
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case "invalid_type":
+      return "must be there and in its place: input_ids and labels are lists of rows of whole numbers";
+    case "too_small":
+      return issue.path.length === 1
+        ? "is empty: it needs at least one row"
+        : "is empty: a row needs at least one number";
+    case "invalid_value":
+      return `must be ${issue.values.join(" or ")}`;
+    case "unrecognized_keys":
+      return `has keys that a batch does not have (${issue.keys.join(", ")}); it has ${Object.keys(schema.shape).join(", ")}`;
+    default:
+      return issue.message;
+  }
 }
 
 function refuse(file: string, key: string, what: string): UsageError {

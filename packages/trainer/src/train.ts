@@ -240,14 +240,16 @@ export async function train(setup: TrainingSetup): Promise<TrainingResult> {
 
   /** Reads back what is pending and records it. After it, every completed step is known to be good. */
   async function settle(): Promise<void> {
-    for (const metrics of await pending.read()) {
+    const settled = await pending.read();
+    for (const metrics of settled) {
       if (!Number.isFinite(metrics.loss) || !Number.isFinite(metrics.gradientNorm))
         throw await diverged(metrics, Number.isFinite(metrics.loss) ? "gradient norm" : "loss");
       journal.step(metrics);
       state.trainLoss = metrics.loss;
       tokensPerSecond = metrics.tokensPerSecond;
     }
-    state.seconds = clock.seconds;
+    // Only what trains takes training time: a finished run that is resumed has as many seconds as before.
+    if (settled.length > 0) state.seconds = clock.seconds;
   }
 
   async function diverged(

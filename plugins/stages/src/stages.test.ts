@@ -111,6 +111,11 @@ describe("stages", () => {
     expect(refused([6, 8]).message).toContain("heads keep their size (4 channels)");
     expect(refused([4, 4]).message).toContain("model.hiddenSize = 8), but ends at 4");
     expect(refused([8, 4]).message).toContain("must not fall");
+    // The depth may stay where the width grows: it is the size that is wrong here, and not the depth.
+    expect(refusal(() => stages({ depths: [3, 3, 12], hiddenSizes: [8, 4, 8], at: [0, 0.3, 0.5] }))).toEqual({
+      key: "growth.schedule.hiddenSizes",
+      message: "growth.schedule.hiddenSizes must not fall, but 8 is followed by 4 in [8, 4, 8]",
+    });
     expect(refused([4]).message).toContain("2 depths, but 1 hidden sizes");
   });
 

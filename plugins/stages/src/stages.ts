@@ -99,6 +99,8 @@ function refuse(key: string, reason: string): never {
 
 function checkDepths(depths: readonly number[], sizes: readonly number[] | undefined): void {
   if (depths.length === 0) refuse(depthsKey, "is empty: at least the target depth is needed");
+  // First: whether depths may stay the same depends on them.
+  if (sizes) checkSizes(sizes, depths);
   for (const [stage, depth] of depths.entries()) {
     if (!Number.isSafeInteger(depth) || depth < 1)
       refuse(depthsKey, `must be whole numbers of at least 1, but stage ${stage} has ${depth}`);
@@ -110,7 +112,6 @@ function checkDepths(depths: readonly number[], sizes: readonly number[] | undef
         `must ascend, but ${depths[stage - 1]} is followed by ${depth} in [${depths.join(", ")}]`,
       );
   }
-  if (sizes) checkSizes(sizes, depths);
 }
 
 function checkSizes(sizes: readonly number[], depths: readonly number[]): void {

@@ -79,6 +79,35 @@ describe("progressLine", () => {
     expect(output.written[2]).toMatch(/^\rstep 120\/1200/);
   });
 
+  it("says what grew: layers, or the whole shape where it is not the depth alone", () => {
+    const output = stream(false);
+    const line = progressLine(output, 3);
+    const from = { depth: 2, hiddenSize: 32, attentionHeads: 1, intermediateSize: 128 };
+    const growth = {
+      event: "growth",
+      step: 6,
+      time: 0,
+      stage: 1,
+      expander: "split × interpolation",
+      layerMap: null,
+      mapHash: "0",
+      seconds: 0.045,
+      from,
+    } as const;
+    line.event({ ...growth, to: { ...from, depth: 4 } });
+    line.event({ ...growth, to: { ...from, hiddenSize: 64, attentionHeads: 2, intermediateSize: 256 } });
+    expect(output.written).toEqual([
+      "step 6: grew from 2 to 4 layers by split × interpolation in 45 ms\n",
+      "step 6: grew from 2×32, 1 head, intermediate 128 to 2×64, 2 heads, intermediate 256 by split × interpolation in 45 ms\n",
+    ]);
+  });
+
+  it("estimates nothing when it is done", () => {
+    const output = stream(false);
+    progressLine(output, 3).step({ ...progress, fraction: 1, secondsLeft: 0.022 });
+    expect(output.written.join("")).not.toContain("left");
+  });
+
   it("writes plain lines into a log, every five seconds and at the end", () => {
     const output = stream(false);
     let now = 0;

@@ -1,4 +1,5 @@
-import type { RunEvent } from "@espalier/tracking";
+import { formatShape, sameShape } from "@espalier/core";
+import type { GrowthEvent, RunEvent } from "@espalier/tracking";
 import type { TrainingProgress } from "@espalier/trainer";
 import { formatCount, formatFlops, formatSeconds } from "../format.js";
 
@@ -76,14 +77,22 @@ export function describeProgress(progress: TrainingProgress, stages: number | nu
     `${formatCount(progress.tokensPerSecond)} tokens/s`,
     formatFlops(progress.flops),
   ];
-  if (progress.secondsLeft !== null) parts.push(`${formatSeconds(progress.secondsLeft)} left`);
+  if (progress.secondsLeft !== null && progress.fraction < 1)
+    parts.push(`${formatSeconds(progress.secondsLeft)} left`);
   return parts.join(" · ");
+}
+
+/** `3 to 6 layers`, or what else grew: `2×32, 2 heads, intermediate 128 to 2×64, 4 heads, intermediate 256`. */
+function describeGrowth({ from, to }: GrowthEvent): string {
+  return sameShape({ ...from, depth: to.depth }, to)
+    ? `${from.depth} to ${to.depth} layers`
+    : `${formatShape(from)} to ${formatShape(to)}`;
 }
 
 function describeEvent(event: RunEvent): string | null {
   switch (event.event) {
     case "growth":
-      return `step ${event.step}: grew from ${event.from.depth} to ${event.to.depth} layers by ${event.expander} in ${formatSeconds(event.seconds)}`;
+      return `step ${event.step}: grew from ${describeGrowth(event)} by ${event.expander} in ${formatSeconds(event.seconds)}`;
     case "evaluation": {
       const target =
         event.targetLoss === undefined

@@ -252,8 +252,10 @@ function shown(journal: RunJournal, progress: ProgressLine): TrainingJournal {
   return {
     step: (record) => void journal.step(record),
     event(event) {
-      journal.event(event);
-      progress.event(event);
+      const isWritten = journal.event(event);
+      if (event.event === "resume" && !isWritten)
+        progress.note(`the run is finished: nothing is left to train after step ${event.step}`);
+      else progress.event(event);
     },
     flush: () => journal.flush(),
   };

@@ -4,6 +4,7 @@ import type { JsonObject } from "@espalier/core";
 import type { ConnectionOptions } from "@espalier/mlflow-js-client";
 import {
   type CheckpointArtifacts,
+  endingOf,
   journalFiles,
   MlflowDelivery,
   readEvents,
@@ -88,7 +89,7 @@ export async function finishRecordedDelivery(
  * @throws EspalierError if its events cannot be read
  */
 export async function statusOf(folder: string): Promise<SyncStatus> {
-  const last = (await readEvents(folder)).at(-1)?.event;
+  const last = endingOf(await readEvents(folder))?.event;
   if (last === "end") return "FINISHED";
   if (last === "diverged") return "FAILED";
   if (last === "interrupted") return "KILLED";
