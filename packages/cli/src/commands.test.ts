@@ -170,6 +170,24 @@ describe("espalier grow", () => {
     expect(steps).toBe(2);
   });
 
+  it("resets every moment of every layer where that is asked for, whatever the width operator does", async () => {
+    const { code, stderr } = await espalier(
+      [
+        ...["grow", "trained", "--using", "interpolation", "width=fpi", "moments=reset"],
+        ...["--to", "depth=8,intermediateSize=128", "-o", "reset"],
+      ],
+      { cwd: folder.path },
+    );
+    expect(code, stderr).toBe(0);
+    const optimizer = await openSafetensors(at("reset", "optimizer.safetensors"));
+    const kept = new Set<string>();
+    for (const name of optimizer.tensors.keys())
+      if ((await optimizer.readFloats(name)).some((value) => value !== 0)) kept.add(name);
+    await optimizer.close();
+    expect([...kept].filter((name) => name.includes(".h."))).toEqual([]);
+    expect([...kept].some((name) => name.includes("wte"))).toBe(true);
+  });
+
   it("widens a trained checkpoint, and the logits stay where every unit is copied equally often", async () => {
     const to = "hiddenSize=32,attentionHeads=4,intermediateSize=128";
     const { code, stdout, stderr } = await espalier(

@@ -1,5 +1,5 @@
 export { canonicalJson } from "./canonical-json.js";
-export { composeGrowthMaps, planWidthAndDepth } from "./compose-growth.js";
+export { composeGrowthMaps, momentsForWidth, planWidthAndDepth } from "./compose-growth.js";
 export type { ErrorDetails, ExitCode } from "./errors.js";
 export { EspalierError, suggest, UsageError, unknownName } from "./errors.js";
 export type { ForeignTensor } from "./foreign-tensor.js";
