@@ -13,8 +13,9 @@ import type { Json } from "./json.js";
 import { formatShape, shapeOf } from "./shape.js";
 
 /**
- * SHA-256 of a growth map's canonical JSON, as 64 hexadecimal digits. Two maps have the same hash exactly when they make
- * every slot of every parameter in the same way.
+ * SHA-256 of what a growth map makes, as 64 hexadecimal digits. Two maps have the same hash exactly when they lead from the
+ * same shape to the same shape and make every slot of every parameter by the same terms. The expander's name and the layer
+ * map say how the map was planned, and do not count.
  */
 export function hashGrowthMap(map: GrowthMap): string {
   return createHash("sha256")
@@ -36,10 +37,8 @@ function plain(map: GrowthMap): Json {
           : { kind: "zero" },
     };
   return {
-    expander: map.expander,
     from: { ...shapeOf(map.from) },
     to: { ...shapeOf(map.to) },
-    layerMap: map.layerMap,
     parameters,
   };
 }
@@ -62,7 +61,9 @@ function plainTerm(term: GrowthTerm): Json {
 function plainAxis(axis: AxisMap | null): Json {
   if (axis === null) return null;
   if (axis.kind === "matrix") return { kind: "matrix", rows: axis.rows };
-  return { kind: "index", indices: axis.indices, ...(axis.scales ? { scales: axis.scales } : {}) };
+  const { indices, scales } = axis;
+  // No scales and only scales of 1 are the same map.
+  return { kind: "index", indices, ...(scales?.some((scale) => scale !== 1) ? { scales } : {}) };
 }
 
 /**

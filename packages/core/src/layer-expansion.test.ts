@@ -124,15 +124,40 @@ describe("hashGrowthMap", () => {
     expect(hashGrowthMap({ ...map, to: config })).toBe(hash);
   });
 
-  it("changes with every slot, the shapes, the layer map and the expander", () => {
+  it("does not depend on how the map was planned: by which expander, with which layer map", () => {
+    const map = plan();
+    for (const other of [plan({ expander: "other" }), plan({ layerMap: null })])
+      expect(hashGrowthMap(other)).toBe(hashGrowthMap(map));
+    const scaled = (scales?: readonly number[]) => ({
+      ...map,
+      parameters: {
+        ...map.parameters,
+        "h.1.fc.bias": {
+          ...map.parameters["h.1.fc.bias"]!,
+          weight: {
+            kind: "sum" as const,
+            terms: [
+              {
+                from: "h.0.fc.bias",
+                scale: 1,
+                axes: [{ kind: "index" as const, indices: [1, 0], ...(scales ? { scales } : {}) }],
+              },
+            ],
+          },
+        },
+      },
+    });
+    expect(hashGrowthMap(scaled([1, 1]))).toBe(hashGrowthMap(scaled()));
+    expect(hashGrowthMap(scaled([1, 0.5]))).not.toBe(hashGrowthMap(scaled()));
+  });
+
+  it("changes with every slot and the shapes", () => {
     const map = plan();
     const bias = map.parameters["h.1.fc.bias"]!;
     const variants = [
       map,
       plan({ moments: "reset" }),
       plan({ moments: "upstream" }),
-      plan({ expander: "other" }),
-      plan({ layerMap: null }),
       plan({ layerSource: () => [[1, 1]] }),
       plan({ layerSource: (layer) => [[layer >> 1, 0.5]] }),
       { ...map, to: { ...map.to, intermediateSize: 33 } },
