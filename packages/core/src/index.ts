@@ -13,8 +13,9 @@ export type {
   StepCountSource,
 } from "./growth-map.js";
 export { copyOf, isCopyOf, momentPolicies, withMoments } from "./growth-map.js";
+export { hashGrowthMap } from "./growth-map-hash.js";
 export { deserializeGrowthMap, serializeGrowthMap } from "./growth-map-json.js";
-export { describeGrowthMap, hashGrowthMap } from "./growth-map-text.js";
+export { describeGrowthMap } from "./growth-map-text.js";
 export type { Json, JsonObject } from "./json.js";
 export { planLayers } from "./layer-expansion.js";
 export type { LayerMap, LayerMapping } from "./layer-map.js";
