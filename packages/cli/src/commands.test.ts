@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openSafetensors } from "@espalier/checkpoints";
-import { deserializeGrowthMap, type JsonObject } from "@espalier/core";
+import { describeGrowthMap, deserializeGrowthMap, hashGrowthMap, type JsonObject } from "@espalier/core";
 import type { StepProfile } from "@espalier/trainer";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { espalier, makeFolder } from "./testing/espalier.js";
@@ -166,6 +166,7 @@ describe("espalier grow", () => {
     );
     expect(code, stderr).toBe(0);
     expect(stdout).toContain("grown by stacking from 4×16");
+    expect(stdout).toMatch(/\nlayers: 0 1 2 3 0 1 2 3\ngrowth map: [0-9a-f]{64}\n$/);
     expect((await readdir(at("grown"))).sort()).toEqual([
       "config.json",
       "model.safetensors",
@@ -183,6 +184,38 @@ describe("espalier grow", () => {
       ...["start=grown", "training.steps=2", "--out", "from-grown"],
     );
     expect(steps).toBe(2);
+  });
+
+  it("describes a growth and writes its map, and grows nothing without a folder for it", async () => {
+    const grow = ["grow", "trained", "--using", "stacking", "width=fpi", "--to", "intermediateSize=128"];
+    const { code, stdout, stderr } = await espalier([...grow, "--describe", "--map", "described.json"], {
+      cwd: folder.path,
+    });
+    expect(code, stderr).toBe(0);
+    const map = deserializeGrowthMap(JSON.parse(await readFile(at("described.json"), "utf8")) as JsonObject);
+    expect(stdout).toBe(`${describeGrowthMap(map)}\ngrowth map: ${hashGrowthMap(map)}\n`);
+    expect(stdout).toContain("transformer.h.{0-3}.mlp.c_fc.weight = transformer.h.{0-3}.*[-, 128 by index]");
+    const refused = await espalier(grow, { cwd: folder.path });
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toContain("required option '-o, --out <dir>' not specified");
+  });
+
+  it("resets every moment of every layer where that is asked for, whatever the width operator does", async () => {
+    const { code, stderr } = await espalier(
+      [
+        ...["grow", "trained", "--using", "interpolation", "width=fpi", "moments=reset"],
+        ...["--to", "depth=8,intermediateSize=128", "-o", "reset"],
+      ],
+      { cwd: folder.path },
+    );
+    expect(code, stderr).toBe(0);
+    const optimizer = await openSafetensors(at("reset", "optimizer.safetensors"));
+    const kept = new Set<string>();
+    for (const name of optimizer.tensors.keys())
+      if ((await optimizer.readFloats(name)).some((value) => value !== 0)) kept.add(name);
+    await optimizer.close();
+    expect([...kept].filter((name) => name.includes(".h."))).toEqual([]);
+    expect([...kept].some((name) => name.includes("wte"))).toBe(true);
   });
 
   it("widens a trained checkpoint, and the logits stay where every unit is copied equally often", async () => {

@@ -2,9 +2,13 @@ import { join } from "node:path";
 import { checkpointFiles, writeCheckpointFolder, writeTextDurably } from "@espalier/checkpoints";
 import {
   checkShape,
+  describeGrowthMap,
   type Expander,
   formatShape,
+  type GrowthMap,
+  hashGrowthMap,
   type JsonObject,
+  type LayerMap,
   type ModelConfig,
   type ModelFamily,
   type ModelShape,
@@ -41,7 +45,8 @@ export interface GrowthRequest extends EngineOptions {
   readonly to: string;
   /** Options of the expander, `key=value`. */
   readonly expanderOptions: readonly string[];
-  readonly out: string;
+  /** The grown checkpoint's folder; without it nothing grows, and only the growth map is made. */
+  readonly out?: string | undefined;
   readonly seed: number;
   /** A file for the growth map, as `serializeGrowthMap` writes it. */
   readonly map?: string;
@@ -55,16 +60,21 @@ export interface GrownCheckpoint {
   readonly to: string;
   /** Whether there were optimizer moments, which grew along. */
   readonly moments: boolean;
+  readonly layerMap: LayerMap | null;
+  /** Of the growth map. */
+  readonly mapHash: string;
+  /** The growth map in words. */
+  readonly description: string;
 }
 
 /**
- * Applies an expander to a checkpoint and writes the result.
+ * Applies an expander to a checkpoint and writes the result; without a folder for it, only plans.
  *
  * @throws UsageError for an unknown operator, or a shape that it cannot reach
  */
 export async function growCheckpoint(path: string, request: GrowthRequest): Promise<GrownCheckpoint> {
   const registry = await loadRegistry();
-  const { checkpoint, family, config } = await openModel(path, registry);
+  const { checkpoint, family, config } = await openModel(path, registry, request.note);
   try {
     const to = parseShape(request.to, config);
     const grownConfig: ModelConfig = { ...config, ...to };
@@ -76,6 +86,19 @@ export async function growCheckpoint(path: string, request: GrowthRequest): Prom
     const map = aboutFile(join(checkpoint.folder, checkpointFiles.config), () =>
       expander.plan(shapeOf(config), to, family, random.fork("growth")),
     );
+    const grown = {
+      expander: name,
+      from: formatShape(config),
+      to: formatShape(to),
+      moments: checkpoint.optimizer !== null,
+      layerMap: map.layerMap,
+      mapHash: hashGrowthMap(map),
+      description: describeGrowthMap(map),
+    };
+    if (request.out === undefined) {
+      await writeMap(map, request.map);
+      return grown;
+    }
     await loadEngine(
       {
         backend: request.backend ?? "auto",
@@ -91,8 +114,7 @@ export async function growCheckpoint(path: string, request: GrowthRequest): Prom
     );
     try {
       // Before the checkpoint: where it cannot be written, the same command can be given again.
-      if (request.map !== undefined)
-        await writeTextDurably(request.map, `${JSON.stringify(serializeGrowthMap(map))}\n`);
+      await writeMap(map, request.map);
       await writeCheckpointFolder(request.out, {
         model: weightsToWrite(weightsOf(parameters)),
         optimizer: checkpoint.optimizer === null ? null : momentsToWrite(parameters),
@@ -104,15 +126,14 @@ export async function growCheckpoint(path: string, request: GrowthRequest): Prom
     } finally {
       disposeParameters(parameters);
     }
-    return {
-      expander: name,
-      from: formatShape(config),
-      to: formatShape(to),
-      moments: checkpoint.optimizer !== null,
-    };
+    return grown;
   } finally {
     await checkpoint.close();
   }
+}
+
+async function writeMap(map: GrowthMap, file: string | undefined): Promise<void> {
+  if (file !== undefined) await writeTextDurably(file, `${JSON.stringify(serializeGrowthMap(map))}\n`);
 }
 
 // What an expander refuses it says of shapes; the source's are in its config.

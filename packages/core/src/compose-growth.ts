@@ -1,13 +1,16 @@
 import { EspalierError, UsageError } from "./errors.js";
-import type {
-  AxisMap,
-  GrowthMap,
-  GrowthTerm,
-  ParameterGrowth,
-  SlotSource,
-  StepCountSource,
+import {
+  type AxisMap,
+  type GrowthMap,
+  type GrowthTerm,
+  type MomentPolicy,
+  type ParameterGrowth,
+  type SlotSource,
+  type StepCountSource,
+  withMoments,
 } from "./growth-map.js";
 import type { ModelFamily } from "./model-family.js";
+import type { StrategyName } from "./plugin.js";
 import type { RandomStream } from "./random-stream.js";
 import { formatShape, type ModelShape, sameShape, shapeOf } from "./shape.js";
 import type { WidthOperator } from "./strategy.js";
@@ -116,19 +119,48 @@ function composedStepCount(
  * Growth in width by an operator and then in depth, as one map; growth in depth alone where the width stays.
  *
  * @param options.width null where none was chosen: a growth in width is then what `depth` says of it
+ * @param options.widthMoments what happens to moments in the growth in width, whatever the operator has for it; null for
+ *   the operator's own (see {@link momentsForWidth})
  * @param options.depth the growth map of the depth operator from a shape of the target's width
  * @throws what either throws
  */
 export function planWidthAndDepth(options: {
   readonly width: WidthOperator | null;
+  readonly widthMoments?: MomentPolicy | null;
   readonly from: ModelShape;
   readonly to: ModelShape;
   readonly family: ModelFamily;
   readonly random: RandomStream;
   readonly depth: (from: ModelShape) => GrowthMap;
 }): GrowthMap {
-  const { width, from, to, family, random, depth } = options;
+  const { width, widthMoments = null, from, to, family, random, depth } = options;
   if (width === null || !isGrowing(from, to)) return depth(from);
   const widened = { ...shapeOf(to), depth: from.depth };
-  return composeGrowthMaps(width.plan(shapeOf(from), widened, family, random), depth(widened));
+  const own = width.plan(shapeOf(from), widened, family, random);
+  const wide = widthMoments === null ? own : withPolicy(own, widthMoments, family);
+  return composeGrowthMaps(wide, depth(widened));
+}
+
+/**
+ * The policy for moments that a depth operator's own option `moments` puts on the growth in width that goes with it: what
+ * was given, unless the width operator was given one of its own (`width: { use: fpi, moments: carry }`). Where neither
+ * was, null: the width operator's default holds for what it widens.
+ *
+ * @param given the option as it was given, without a default
+ */
+export function momentsForWidth(
+  width: StrategyName | undefined,
+  given: MomentPolicy | undefined,
+): MomentPolicy | null {
+  const hasOwn = typeof width === "object" && width.moments !== undefined;
+  return hasOwn ? null : (given ?? null);
+}
+
+// A growth in width: source and target have the same parameters.
+function withPolicy(map: GrowthMap, policy: MomentPolicy, family: ModelFamily): GrowthMap {
+  const weights = Object.fromEntries(
+    Object.entries(map.parameters).map(([name, { weight }]) => [name, weight]),
+  );
+  const names = new Set(Object.keys(weights));
+  return { ...map, parameters: withMoments(weights, policy, names, family.layout(map.to.depth)) };
 }

@@ -53,10 +53,14 @@ const weights: { [name: string]: SlotSource } = {
   head: copyOf("head"),
 };
 const names = new Set(["embedding", "layer.0", "layer.1", "head"]);
+const places = Object.keys(weights).map((name) => ({
+  name,
+  layer: name.startsWith("layer.") ? Number(name.split(".")[1]) : null,
+}));
 
 describe("moments that are carried", () => {
   it("come from where the weight comes from: never from the layer that had the index before", () => {
-    const parameters = withMoments(weights, "carry", names);
+    const parameters = withMoments(weights, "carry", names, places);
     for (const [name, weight] of Object.entries(weights)) {
       expect(parameters[name]!.weight).toEqual(weight);
       expect(parameters[name]!.firstMoment).toEqual(weight);
@@ -69,7 +73,7 @@ describe("moments that are carried", () => {
 
   it("scale with the copy: by s and by s²", () => {
     const weight: SlotSource = { kind: "sum", terms: [{ from: "head", scale: -0.5 }] };
-    expect(withMoments({ head: weight }, "carry", names).head).toEqual({
+    expect(withMoments({ head: weight }, "carry", names, places).head).toEqual({
       weight,
       firstMoment: weight,
       secondMoment: { kind: "sum", terms: [{ from: "head", scale: 0.25 }] },
@@ -103,9 +107,12 @@ describe("moments that are carried", () => {
         },
       ],
     };
-    const { firstMoment, secondMoment, stepCount } = withMoments({ "layer.1": weight }, "carry", names)[
-      "layer.1"
-    ]!;
+    const { firstMoment, secondMoment, stepCount } = withMoments(
+      { "layer.1": weight },
+      "carry",
+      names,
+      places,
+    )["layer.1"]!;
     expect(firstMoment).toEqual(weight);
     expect(secondMoment).toEqual({
       kind: "sum",
@@ -138,7 +145,10 @@ describe("moments that are carried", () => {
   it("are empty where nothing is taken from the source", () => {
     const zeroed: SlotSource = { kind: "sum", terms: [{ from: "layer.0", scale: 0 }] };
     for (const weight of [zeroed, { kind: "zeros" }, { kind: "initialize" }] as const)
-      expect(withMoments({ "layer.1": weight }, "carry", names)["layer.1"]).toEqual({ weight, ...empty });
+      expect(withMoments({ "layer.1": weight }, "carry", names, places)["layer.1"]).toEqual({
+        weight,
+        ...empty,
+      });
     const half: SlotSource = {
       kind: "sum",
       terms: [
@@ -146,7 +156,7 @@ describe("moments that are carried", () => {
         { from: "layer.1", scale: 1 },
       ],
     };
-    expect(withMoments({ "layer.1": half }, "carry", names)["layer.1"]).toMatchObject({
+    expect(withMoments({ "layer.1": half }, "carry", names, places)["layer.1"]).toMatchObject({
       firstMoment: copyOf("layer.1"),
       stepCount: { kind: "from", names: ["layer.1"] },
     });
@@ -155,7 +165,7 @@ describe("moments that are carried", () => {
 
 describe("moments that are reset", () => {
   it("are empty for every layer that growth makes or changes, and kept everywhere else", () => {
-    const parameters = withMoments(weights, "reset", names);
+    const parameters = withMoments(weights, "reset", names, places);
     for (const name of ["embedding", "head", "layer.0"])
       expect(parameters[name]).toEqual({ weight: weights[name], ...own(name) });
     for (const name of ["layer.1", "layer.2", "layer.3"])
@@ -163,9 +173,46 @@ describe("moments that are reset", () => {
   });
 });
 
+describe("moments that are reset by a growth in width", () => {
+  const axes = [{ kind: "index", indices: [0, 1, 0], scales: [0.5, 1, 0.5] }] as const;
+  const wider = (from: string): SlotSource => ({ kind: "sum", terms: [{ from, scale: 1, axes }] });
+  const wide = {
+    embedding: copyOf("embedding"),
+    "layer.0": wider("layer.0"),
+    "layer.0.norm": copyOf("layer.0.norm"),
+    "layer.1": copyOf("layer.1"),
+    head: wider("head"),
+    fresh: { kind: "initialize" } as const,
+  };
+  const layers = [
+    { name: "layer.0", layer: 0 },
+    { name: "layer.0.norm", layer: 0 },
+    { name: "layer.1", layer: 1 },
+  ];
+  const parameters = withMoments(wide, "reset", new Set(Object.keys(wide)), layers);
+
+  it("are empty in all of a layer of which one parameter changes", () => {
+    for (const name of ["layer.0", "layer.0.norm"] as const)
+      expect(parameters[name]).toEqual({ weight: wide[name], ...empty });
+    for (const name of ["layer.1", "embedding"] as const)
+      expect(parameters[name]).toEqual({ weight: wide[name], ...own(name) });
+  });
+
+  it("go along where an embedding or the head is widened, and are empty where one is initialised", () => {
+    const squares = [{ ...axes[0], scales: [0.25, 1, 0.25] }];
+    expect(parameters.head).toEqual({
+      weight: wide.head,
+      firstMoment: wide.head,
+      secondMoment: { kind: "sum", terms: [{ from: "head", scale: 1, axes: squares }] },
+      stepCount: { kind: "from", names: ["head"] },
+    });
+    expect(parameters.fresh).toEqual({ weight: wide.fresh, ...empty });
+  });
+});
+
 describe("moments as upstream leaves them", () => {
   it("stay at their index while weights move; new layers start empty", () => {
-    const parameters = withMoments(weights, "upstream", names);
+    const parameters = withMoments(weights, "upstream", names, places);
     for (const name of names) expect(parameters[name]).toEqual({ weight: weights[name], ...own(name) });
     for (const name of ["layer.2", "layer.3"])
       expect(parameters[name]).toEqual({ weight: weights[name], ...empty });
@@ -176,14 +223,14 @@ describe("moments as upstream leaves them", () => {
       kind: "sum",
       terms: [{ from: "head", scale: 1, axes: [{ kind: "index", indices: [0, 0, 1] }] }],
     };
-    expect(withMoments({ head: wider }, "upstream", names).head).toEqual({ weight: wider, ...empty });
+    expect(withMoments({ head: wider }, "upstream", names, places).head).toEqual({ weight: wider, ...empty });
   });
 });
 
 describe("every policy", () => {
   it("says for each parameter of the target where all of its slots come from", () => {
     for (const policy of ["carry", "reset", "upstream"] as const) {
-      const parameters = withMoments(weights, policy, names);
+      const parameters = withMoments(weights, policy, names, places);
       expect(Object.keys(parameters)).toEqual(Object.keys(weights));
       for (const growth of Object.values(parameters))
         expect(Object.keys(growth).sort()).toEqual(["firstMoment", "secondMoment", "stepCount", "weight"]);
@@ -193,7 +240,7 @@ describe("every policy", () => {
   it("keeps everything where growth changes nothing", () => {
     const same = Object.fromEntries([...names].map((name) => [name, copyOf(name)]));
     for (const policy of ["carry", "reset", "upstream"] as const)
-      for (const [name, growth] of Object.entries(withMoments(same, policy, names)))
+      for (const [name, growth] of Object.entries(withMoments(same, policy, names, places)))
         expect(growth).toEqual({ weight: copyOf(name), ...own(name) });
   });
 });

@@ -1,4 +1,5 @@
 import type { LayerMap } from "./layer-map.js";
+import type { ParameterPlace } from "./model-family.js";
 import type { ModelShape } from "./shape.js";
 
 /**
@@ -54,9 +55,10 @@ export interface GrowthMap {
 }
 
 /**
- * What happens to optimizer moments. `carry`: each slot from the weight's own source. `reset`: every layer that growth
- * makes or changes starts empty; the rest keeps its own. `upstream`: moments stay at their index while weights move, new
- * layers start empty (what Apollo's released code does).
+ * What happens to optimizer moments. `carry`: each slot from the weight's own source. `reset`: every layer of which growth
+ * makes or changes a parameter starts empty, all of it; embeddings and head keep theirs, and where they are widened, take
+ * them along as `carry` does. `upstream`: moments stay at their index while weights move, new layers start empty (what
+ * Apollo's released code does).
  */
 export type MomentPolicy = "carry" | "reset" | "upstream";
 
@@ -83,23 +85,33 @@ export function isCopyOf(source: SlotSource, name: string): boolean {
  *
  * @param weights the weight slot of every target parameter
  * @param sourceNames the parameters that exist before growth
+ * @param places which layer each target parameter belongs to: `family.layout(to.depth)`
  */
 export function withMoments(
   weights: { readonly [name: string]: SlotSource },
   policy: MomentPolicy,
   sourceNames: ReadonlySet<string>,
+  places: readonly Pick<ParameterPlace, "name" | "layer">[],
 ): { [name: string]: ParameterGrowth } {
   const parameters: { [name: string]: ParameterGrowth } = {};
   const squares: SquaredAxes = new Map();
+  const layerOf = new Map(places.map(({ name, layer }) => [name, layer]));
+  const changedLayers = new Set<number>();
+  for (const [name, weight] of Object.entries(weights)) {
+    const layer = layerOf.get(name) ?? null;
+    if (layer !== null && !isCopyOf(weight, name)) changedLayers.add(layer);
+  }
   for (const [name, weight] of Object.entries(weights))
     parameters[name] = { weight, ...moments(name, weight) };
   return parameters;
 
   function moments(name: string, weight: SlotSource): Omit<ParameterGrowth, "weight"> {
+    const layer = layerOf.get(name) ?? null;
+    if (policy === "reset" && layer !== null && changedLayers.has(layer)) return emptyMoments;
     const unchanged = isCopyOf(weight, name);
     if (unchanged || (policy === "upstream" && sourceNames.has(name) && keepsShape(weight)))
       return ownMoments(name);
-    if (policy !== "carry" || weight.kind !== "sum") return emptyMoments;
+    if (policy === "upstream" || weight.kind !== "sum") return emptyMoments;
     const contributing = weight.terms.filter((term) => term.scale !== 0);
     if (contributing.length === 0) return emptyMoments;
     return {

@@ -1,5 +1,5 @@
 export { canonicalJson } from "./canonical-json.js";
-export { composeGrowthMaps, planWidthAndDepth } from "./compose-growth.js";
+export { composeGrowthMaps, momentsForWidth, planWidthAndDepth } from "./compose-growth.js";
 export type { ErrorDetails, ExitCode } from "./errors.js";
 export { EspalierError, suggest, UsageError, unknownName } from "./errors.js";
 export type { ForeignTensor } from "./foreign-tensor.js";
@@ -13,8 +13,9 @@ export type {
   StepCountSource,
 } from "./growth-map.js";
 export { copyOf, isCopyOf, momentPolicies, withMoments } from "./growth-map.js";
+export { hashGrowthMap } from "./growth-map-hash.js";
 export { deserializeGrowthMap, serializeGrowthMap } from "./growth-map-json.js";
-export { describeGrowthMap, hashGrowthMap } from "./growth-map-text.js";
+export { describeGrowthMap } from "./growth-map-text.js";
 export type { Json, JsonObject } from "./json.js";
 export { planLayers } from "./layer-expansion.js";
 export type { LayerMap, LayerMapping } from "./layer-map.js";

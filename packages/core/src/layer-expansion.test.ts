@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { EspalierError, UsageError } from "./errors.js";
 import { copyOf } from "./growth-map.js";
-import { describeGrowthMap, hashGrowthMap } from "./growth-map-text.js";
+import { hashGrowthMap } from "./growth-map-hash.js";
+import { describeGrowthMap } from "./growth-map-text.js";
 import { planLayers } from "./layer-expansion.js";
 import type { ParameterPlace } from "./model-family.js";
 import type { ModelShape } from "./shape.js";
@@ -124,15 +125,40 @@ describe("hashGrowthMap", () => {
     expect(hashGrowthMap({ ...map, to: config })).toBe(hash);
   });
 
-  it("changes with every slot, the shapes, the layer map and the expander", () => {
+  it("does not depend on how the map was planned: by which expander, with which layer map", () => {
+    const map = plan();
+    for (const other of [plan({ expander: "other" }), plan({ layerMap: null })])
+      expect(hashGrowthMap(other)).toBe(hashGrowthMap(map));
+    const scaled = (scales?: readonly number[]) => ({
+      ...map,
+      parameters: {
+        ...map.parameters,
+        "h.1.fc.bias": {
+          ...map.parameters["h.1.fc.bias"]!,
+          weight: {
+            kind: "sum" as const,
+            terms: [
+              {
+                from: "h.0.fc.bias",
+                scale: 1,
+                axes: [{ kind: "index" as const, indices: [1, 0], ...(scales ? { scales } : {}) }],
+              },
+            ],
+          },
+        },
+      },
+    });
+    expect(hashGrowthMap(scaled([1, 1]))).toBe(hashGrowthMap(scaled()));
+    expect(hashGrowthMap(scaled([1, 0.5]))).not.toBe(hashGrowthMap(scaled()));
+  });
+
+  it("changes with every slot and the shapes", () => {
     const map = plan();
     const bias = map.parameters["h.1.fc.bias"]!;
     const variants = [
       map,
       plan({ moments: "reset" }),
       plan({ moments: "upstream" }),
-      plan({ expander: "other" }),
-      plan({ layerMap: null }),
       plan({ layerSource: () => [[1, 1]] }),
       plan({ layerSource: (layer) => [[layer >> 1, 0.5]] }),
       { ...map, to: { ...map.to, intermediateSize: 33 } },
@@ -152,11 +178,41 @@ describe("describeGrowthMap", () => {
         "doubling: 2×8, 2 heads, intermediate 32 → 4×8, 2 heads, intermediate 32",
         "layers: 0 0 1 1",
         "  unchanged: wte.weight, h.0.*, ln_f.weight (4 parameters)",
-        "  h.1.* = h.0.* (2 parameters); moments = h.0.*; step count of h.0.*",
-        "  h.2.* = h.1.* (2 parameters); moments = h.1.*; step count of h.1.*",
-        "  h.3.* = h.1.* (2 parameters); moments = h.1.*; step count of h.1.*",
+        "  h.{1-3}.* = h.{0,1,1}.* (6 parameters); moments = h.{0,1,1}.*; step count of h.{0,1,1}.*",
       ].join("\n"),
     );
+  });
+
+  it("names the parameters of a layer that are made in different ways, and tells squared scales from plain ones", () => {
+    const map = plan();
+    const axes = (scale: number) => [{ kind: "index" as const, indices: [0, 0], scales: [scale, 1] }];
+    const made = (layer: number, scale: number) => ({
+      kind: "sum" as const,
+      terms: [{ from: `h.${layer}.fc.weight`, scale: 1, axes: axes(scale) }],
+    });
+    const widened = (layer: number, second: number) => ({
+      weight: made(layer, 1),
+      firstMoment: made(layer, 0.5),
+      secondMoment: made(layer, second),
+      stepCount: { kind: "zero" as const },
+    });
+    const text = describeGrowthMap({
+      ...map,
+      parameters: {
+        ...map.parameters,
+        "h.0.fc.weight": widened(0, 0.25),
+        "h.1.fc.weight": widened(0, 0.25),
+        "h.2.fc.weight": widened(1, 0.5),
+        "h.3.fc.weight": widened(1, 0.3),
+      },
+    });
+    expect(text.split("\n").slice(2)).toEqual([
+      "  unchanged: wte.weight, h.0.fc.bias, ln_f.weight (3 parameters)",
+      "  h.{0,1}.fc.weight = h.0.*[2 by index] (2 parameters); moments = h.0.*[2 by index, scaled], the second by squared scales; step count 0",
+      "  h.{1-3}.fc.bias = h.{0,1,1}.* (3 parameters); moments = h.{0,1,1}.*; step count of h.{0,1,1}.*",
+      "  h.2.fc.weight = h.1.*[2 by index] (1 parameter); moments = h.1.*[2 by index, scaled]; step count 0",
+      "  h.3.fc.weight = h.1.*[2 by index] (1 parameter); first moment = h.1.*[2 by index, scaled]; second moment = h.1.*[2 by index, scaled]; step count 0",
+    ]);
   });
 
   it("shows scales, axes and empty moments", () => {

@@ -50,7 +50,8 @@ export function planLayers(options: {
     mergedSources(layerSource(layer), layer, from.depth, expander),
   );
   const weights: { [name: string]: SlotSource } = {};
-  for (const place of family.layout(to.depth)) {
+  const places = family.layout(to.depth);
+  for (const place of places) {
     if (place.layer === null) {
       weights[place.name] = copyOf(place.name);
       continue;
@@ -64,7 +65,7 @@ export function planLayers(options: {
     };
   }
   const sourceNames = new Set(family.layout(from.depth).map((place) => place.name));
-  return { expander, from, to, layerMap, parameters: withMoments(weights, moments, sourceNames) };
+  return { expander, from, to, layerMap, parameters: withMoments(weights, moments, sourceNames, places) };
 }
 
 // A layer named twice is one term with the summed weight: its second moment scales with the square of the sum.

@@ -86,7 +86,7 @@ export function planWidth(options: {
   const weights = Object.fromEntries(places.map((place) => [place.name, source(place, axes, "weight")]));
   const map = { expander, from, to, layerMap: null };
   if (moments !== "gradient")
-    return { ...map, parameters: withMoments(weights, moments, new Set(Object.keys(weights))) };
+    return { ...map, parameters: withMoments(weights, moments, new Set(Object.keys(weights)), places) };
   const parameters: { [name: string]: ParameterGrowth } = {};
   const squares: SquaredAxes = new Map();
   for (const place of places) {

@@ -150,7 +150,7 @@ export function expanderChecks(
     "moments follow their source": () => {
       for (const { from, to } of growths) {
         const map = plan(from, to);
-        if (options.moments) expectPolicy(map, options.moments, new Set(shapesAt(from).keys()));
+        if (options.moments) expectPolicy(map, options.moments, family, new Set(shapesAt(from).keys()));
         else
           for (const [target, growth] of Object.entries(map.parameters)) expectOwnOrWeights(target, growth);
       }
@@ -228,11 +228,17 @@ function valuesOf(parameters: TrainingParameters): unknown {
   ]);
 }
 
-function expectPolicy(map: GrowthMap, policy: MomentPolicy, sourceNames: ReadonlySet<string>): void {
+function expectPolicy(
+  map: GrowthMap,
+  policy: MomentPolicy,
+  family: ModelFamily,
+  sourceNames: ReadonlySet<string>,
+): void {
   const weights = Object.fromEntries(
     Object.entries(map.parameters).map(([name, { weight }]) => [name, weight]),
   );
-  const expected = { ...map, parameters: withMoments(weights, policy, sourceNames) };
+  const places = family.layout(map.to.depth);
+  const expected = { ...map, parameters: withMoments(weights, policy, sourceNames, places) };
   expect(canonicalJson(JSON.parse(JSON.stringify(map)))).toBe(
     canonicalJson(JSON.parse(JSON.stringify(expected))),
   );

@@ -128,7 +128,7 @@ export interface GrowthRecord {
   readonly to: ModelShape;
   readonly expander: string;
   readonly layerMap: LayerMap | null;
-  /** SHA-256 of the growth map's canonical JSON. */
+  /** Hash of what the growth map makes (`hashGrowthMap`). */
   readonly mapHash: string;
   readonly seconds: number;
 }

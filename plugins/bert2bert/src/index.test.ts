@@ -80,6 +80,20 @@ describe("the schedule from-source", () => {
   });
 });
 
+describe("reset moments of AKI", () => {
+  it("leave nothing of a layer of which only the feed-forward part is widened", () => {
+    const from = { depth: 2, hiddenSize: 8, attentionHeads: 2, intermediateSize: 16 };
+    const to = { ...from, intermediateSize: 32 };
+    const operator = createStrategy(plugin, "widthOperator", "aki", { moments: "reset" });
+    const { parameters } = operator.plan(from, to, residualFamily, stream(3));
+    for (const { name, layer } of residualFamily.layout(2)) {
+      const { firstMoment, secondMoment, stepCount } = parameters[name]!;
+      const expected = layer === null ? ["sum", "sum", "from"] : ["zeros", "zeros", "zero"];
+      expect([firstMoment.kind, secondMoment.kind, stepCount.kind], name).toEqual(expected);
+    }
+  });
+});
+
 describe("a growth map in width", () => {
   const from = { depth: 2, hiddenSize: 8, attentionHeads: 2, intermediateSize: 16 };
   it.each(["fpi", "aki", "direct-copy"])("of %s is the same after it was written and read", (name) => {

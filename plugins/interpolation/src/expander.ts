@@ -16,10 +16,17 @@ export interface InterpolationOptions {
   readonly moments: MomentPolicy;
   /** What a growth in width is made by, before the one in depth; null or none for depth alone. */
   readonly width?: WidthOperator | null;
+  /** What happens to moments in that growth in width; null or none for the operator's own. */
+  readonly widthMoments?: MomentPolicy | null;
 }
 
 /** Depth expansion by interpolation. `nearest` preserves the function where the depths divide. */
-export function interpolationExpander({ mode, moments, width = null }: InterpolationOptions): Expander {
+export function interpolationExpander({
+  mode,
+  moments,
+  width = null,
+  widthMoments = null,
+}: InterpolationOptions): Expander {
   return {
     preserves: mode === "nearest" && width?.preserves !== "nothing" ? "function" : "nothing",
     layerMapping: "interpolation",
@@ -37,7 +44,7 @@ export function interpolationExpander({ mode, moments, width = null }: Interpola
           layerMap,
           layerSource: (layer) => blended?.[layer] ?? [[layerMap![layer]!, 1]],
         });
-      return planWidthAndDepth({ width, from, to, family, random, depth });
+      return planWidthAndDepth({ width, widthMoments, from, to, family, random, depth });
     },
   };
 }

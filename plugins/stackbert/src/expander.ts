@@ -17,10 +17,13 @@ export type StackingMoments = MomentPolicy | "reset-all";
 export function stackingExpander({
   moments,
   width = null,
+  widthMoments = null,
 }: {
   readonly moments: StackingMoments;
   /** What a growth in width is made by, before the one in depth; null or none for depth alone. */
   readonly width?: WidthOperator | null;
+  /** What happens to moments in that growth in width; null or none for the operator's own. */
+  readonly widthMoments?: MomentPolicy | null;
 }): Expander {
   return {
     preserves: "nothing",
@@ -37,7 +40,7 @@ export function stackingExpander({
           layerMap,
           layerSource: (layer) => [[layerMap[layer]!, 1]],
         });
-      const map = planWidthAndDepth({ width, from, to, family, random, depth });
+      const map = planWidthAndDepth({ width, widthMoments, from, to, family, random, depth });
       return moments === "reset-all" ? withoutMoments(map) : map;
     },
   };

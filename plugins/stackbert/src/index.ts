@@ -1,11 +1,13 @@
-import { definePlugin, momentPolicies, strategy } from "@espalier/core";
+import { definePlugin, momentPolicies, momentsForWidth, strategy } from "@espalier/core";
 import { strategyName } from "@espalier/core/strategy-name";
 import { z } from "zod";
-import { stackingExpander } from "./expander.js";
+import { type StackingMoments, stackingExpander } from "./expander.js";
 import { doublingStages, stackedLayers } from "./stacking.js";
 
 export { type StackingMoments, stackingExpander } from "./expander.js";
 export { doublingStages, stackedLayers } from "./stacking.js";
+
+const byDefault: StackingMoments = "reset";
 
 export default definePlugin({
   name: "@espalier/plugin-stackbert",
@@ -24,13 +26,26 @@ export default definePlugin({
       kind: "expander",
       name: "stacking",
       description: "the trained layers are copied on top of themselves (StackBERT)",
-      options: z.strictObject({
-        moments: z.enum([...momentPolicies, "reset-all"]).default("reset"),
-        width: strategyName.optional().describe("width operator for growth in width, such as fpi"),
-      }),
+      options: z
+        .strictObject({
+          moments: z
+            .enum([...momentPolicies, "reset-all"])
+            .optional()
+            .describe("default reset; beside a width operator the operator's own for what that widens"),
+          width: strategyName.optional().describe("width operator for growth in width, such as fpi"),
+        })
+        // Beside a width operator it counts whether the policy was given, which a lock must show, too.
+        .transform((options) =>
+          options.width === undefined ? { ...options, moments: options.moments ?? byDefault } : options,
+        ),
       needs: ["widthOperator"],
       create: ({ moments, width }, { widthOperator }) =>
-        stackingExpander({ moments, width: width === undefined ? null : widthOperator(width) }),
+        stackingExpander({
+          moments: moments ?? byDefault,
+          width: width === undefined ? null : widthOperator(width),
+          // `reset-all` empties afterwards whatever is left.
+          widthMoments: momentsForWidth(width, moments === "reset-all" ? "reset" : moments),
+        }),
     }),
   ],
   presets: [
