@@ -1,4 +1,4 @@
-import { cp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { cp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { deserializeGrowthMap, hashGrowthMap, type LayerMap } from "@espalier/core";
@@ -251,6 +251,19 @@ describe("espalier run", () => {
     });
     expect(await readFile(at("finished", "events.jsonl"), "utf8")).toBe(before);
     expect(await statusOf(at("finished"))).toBe("FINISHED");
+  });
+
+  it("goes on before a damaged checkpoint, says so, and ends the same", async () => {
+    await cp(at("full"), at("damaged"), { recursive: true });
+    await truncate(at("damaged", "checkpoints", "step-12", "model.safetensors"), 900);
+    const { code, stderr } = await espalier(["run", "tiny.yaml", "--out", "damaged", "--resume"], {
+      cwd: folder.path,
+    });
+    expect(code, stderr).toBe(0);
+    expect(stderr).toContain("step 12 is damaged or incomplete: the run goes on from step 8");
+    expect(course(await steps("damaged"))).toEqual(course(await steps("full")));
+    expect((await model("damaged")).equals(await model("full"))).toBe(true);
+    expect(await statusOf(at("damaged"))).toBe("FINISHED");
   });
 
   it("does not resume with another definition, and says which keys differ", async () => {

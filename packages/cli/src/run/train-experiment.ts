@@ -11,6 +11,7 @@ import {
 import { RunJournal, trackingTarget } from "@espalier/tracking";
 import { checkPrecision, type TrainingJournal, type TrainingResult, train } from "@espalier/trainer";
 import { openRunScope } from "../composition-root.js";
+import { noteDamageOfRun } from "../note-damage.js";
 import type { Terminal } from "../terminal.js";
 import { compareLocks } from "./compare-locks.js";
 import { startDelivery } from "./delivery.js";
@@ -88,8 +89,10 @@ export async function trainExperiment(experiment: Experiment, request: RunReques
       backend,
       source,
     });
-    if (folder.state === "started") compareLocks(folder.lock, lock, folder.path, terminal);
-    else await writeRunFolder(folder.path, experiment.loaded.source.text, lock);
+    if (folder.state === "started") {
+      compareLocks(folder.lock, lock, folder.path, terminal);
+      await noteDamageOfRun(folder.path, terminal.note);
+    } else await writeRunFolder(folder.path, experiment.loaded.source.text, lock);
     const run: Run = {
       experiment,
       prepared,
