@@ -35,10 +35,12 @@ import { loadTrainingParameters, momentsToWrite, weightsToWrite } from "@espalie
 import { openModel } from "./checkpoint-model.js";
 import { loadRegistry } from "./composition-root.js";
 import type { EngineOptions } from "./engine-options.js";
+import { type PluginOption, pluginsOfCommandLine } from "./plugin-option.js";
+import { pluginsOfRun } from "./plugins-of-run.js";
 import { loadEngine } from "./run/engine.js";
 
 /** How a checkpoint grows. */
-export interface GrowthRequest extends EngineOptions {
+export interface GrowthRequest extends EngineOptions, PluginOption {
   /** An expander's name, or a preset's. */
   readonly using: string;
   /** `depth=12,hiddenSize=768` */
@@ -73,7 +75,10 @@ export interface GrownCheckpoint {
  * @throws UsageError for an unknown operator, or a shape that it cannot reach
  */
 export async function growCheckpoint(path: string, request: GrowthRequest): Promise<GrownCheckpoint> {
-  const registry = await loadRegistry();
+  const registry = await loadRegistry(undefined, [
+    pluginsOfCommandLine(request.plugin),
+    ...(await pluginsOfRun(path, request.note)),
+  ]);
   const { checkpoint, family, config } = await openModel(path, registry);
   try {
     const to = parseShape(request.to, config);
