@@ -259,6 +259,12 @@ describe("espalier grow", () => {
 
   it.concurrent.each([
     ["an unknown operator", ["--using", "stackin", "--to", "depth=8"], 'did you mean "stacking"'],
+    ["an axis that is given twice", ["--using", "stacking", "--to", "depth=8,depth=6"], "gives depth twice"],
+    [
+      "a seed that is none, saying that 0 is one",
+      ["--using", "stacking", "--to", "depth=8", "--seed", "x"],
+      "expected a whole number of at least 0",
+    ],
     ["an unknown axis", ["--using", "stacking", "--to", "dept=8"], 'did you mean "depth"'],
     ["an unknown option", ["--using", "stacking", "momens=carry", "--to", "depth=8"], '"moments"'],
     ["a shape that is smaller", ["--using", "stacking", "--to", "depth=2"], "shallower"],

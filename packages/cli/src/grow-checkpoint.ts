@@ -159,6 +159,7 @@ function aboutFile<T>(file: string, run: () => T): T {
 /** Reads `depth=12,hiddenSize=768`; axes that are missing stay. */
 export function parseShape(text: string, from: ModelShape): ModelShape {
   const shape: { -readonly [Axis in keyof ModelShape]: number } = shapeOf(from);
+  const given = new Set<string>();
   for (const part of text.split(",")) {
     const [axis = "", value = ""] = part.split("=").map((piece) => piece.trim());
     const known = shapeAxes.find((candidate) => candidate === axis);
@@ -166,6 +167,9 @@ export function parseShape(text: string, from: ModelShape): ModelShape {
       throw unknownName("ESPALIER_SHAPE_AXIS", "axis in --to", axis, shapeAxes, {
         hint: "write it as depth=12,hiddenSize=768",
       });
+    if (given.has(known))
+      throw new UsageError("ESPALIER_SHAPE_TWICE", `--to gives ${known} twice: "${text}"`, { key: known });
+    given.add(known);
     const size = Number(value);
     if (!Number.isSafeInteger(size) || size < 1)
       throw new UsageError(
