@@ -1,5 +1,6 @@
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { cp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { openSafetensors } from "@espalier/checkpoints";
 import { describeGrowthMap, deserializeGrowthMap, hashGrowthMap, type JsonObject } from "@espalier/core";
 import type { StepProfile } from "@espalier/trainer";
@@ -200,6 +201,38 @@ describe("espalier grow", () => {
     expect(refused.stderr).toContain("required option '-o, --out <dir>' not specified");
   });
 
+  it("knows the plugins of the checkpoint's run, and those of --plugin from the current folder", async () => {
+    const example = fileURLToPath(new URL("../../../docs/examples/append-top/", import.meta.url));
+    await cp(example, at("append-top"), { recursive: true });
+    await cp(at("trained"), at("elsewhere", "with-plugin"), { recursive: true });
+    const lock = JSON.parse(await readFile(at("trained", "lock.json"), "utf8")) as { definition: object };
+    await writeFile(
+      at("elsewhere", "with-plugin", "lock.json"),
+      JSON.stringify({ ...lock, definition: { ...lock.definition, plugins: ["./append-top"] } }),
+    );
+    const growth = ["--using", "append-top", "--to", "depth=6", "--describe"];
+    const byRun = await espalier(["grow", "with-plugin", ...growth], { cwd: at("elsewhere") });
+    expect(byRun.code, byRun.stderr).toBe(0);
+    expect(byRun.stdout).toContain("append-top: 4×16");
+    expect(byRun.stdout).toContain("layers: 0 1 2 3 2 3");
+    const named = await espalier(["grow", "../trained", ...growth, "--plugin", "../append-top"], {
+      cwd: at("elsewhere"),
+    });
+    expect(named.stdout).toBe(byRun.stdout);
+    const unknown = await espalier(["grow", "trained", ...growth, "--plugin", "append-top"], {
+      cwd: folder.path,
+    });
+    expect(unknown.code).toBe(2);
+    expect(unknown.stderr).toContain("write ./append-top");
+    await rm(at("append-top"), { recursive: true });
+    const without = await espalier(
+      ["grow", "with-plugin", "--using", "stacking", "--to", "depth=6", "--describe"],
+      { cwd: at("elsewhere") },
+    );
+    expect(without.code, without.stderr).toBe(0);
+    expect(without.stderr).toContain('there is no plugin at "./append-top"');
+  });
+
   it("resets every moment of every layer where that is asked for, whatever the width operator does", async () => {
     const { code, stderr } = await espalier(
       [
@@ -241,6 +274,12 @@ describe("espalier grow", () => {
 
   it.concurrent.each([
     ["an unknown operator", ["--using", "stackin", "--to", "depth=8"], 'did you mean "stacking"'],
+    ["an axis that is given twice", ["--using", "stacking", "--to", "depth=8,depth=6"], "gives depth twice"],
+    [
+      "a seed that is none, saying that 0 is one",
+      ["--using", "stacking", "--to", "depth=8", "--seed", "x"],
+      "expected a whole number of at least 0",
+    ],
     ["an unknown axis", ["--using", "stacking", "--to", "dept=8"], 'did you mean "depth"'],
     ["an unknown option", ["--using", "stacking", "momens=carry", "--to", "depth=8"], '"moments"'],
     ["a shape that is smaller", ["--using", "stacking", "--to", "depth=2"], "shallower"],
@@ -381,6 +420,15 @@ describe("espalier plugin list", () => {
     const { stdout } = await espalier(["plugin", "list"], { cwd: folder.path });
     expect(stdout).toContain("depth sampler lvps:");
     expect(stdout).toContain("end (number, default 0.6)");
+  });
+
+  it("shows a plugin that is given by its path", async () => {
+    const example = fileURLToPath(new URL("../../../docs/examples/append-top", import.meta.url));
+    const { code, stdout, stderr } = await espalier(["plugin", "list", "--plugin", example], {
+      cwd: folder.path,
+    });
+    expect(code, stderr).toBe(0);
+    expect(stdout).toMatch(/append-top \d+\.\d+\.\d+ \(command line\)\n.*\n {2}expander append-top:/);
   });
 });
 

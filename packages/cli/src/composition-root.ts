@@ -17,6 +17,7 @@ import {
   type Experiment,
   type LoadedDefinition,
   loadDefinition,
+  type NamedPlugins,
   PluginRegistry,
   plannedServices,
   resolveExperiment,
@@ -32,8 +33,14 @@ import { espalierVersion } from "./version.js";
  * strategies a run is given. Nothing else asks the container.
  */
 
-/** Finds and loads every plugin: those built in, those that a definition names, and those among the dependencies. */
-export async function loadRegistry(loaded?: LoadedDefinition): Promise<PluginRegistry> {
+/**
+ * Finds and loads every plugin: those built in, those that a definition names, others that are named, and those among the
+ * dependencies.
+ */
+export async function loadRegistry(
+  loaded?: LoadedDefinition,
+  named: readonly NamedPlugins[] = [],
+): Promise<PluginRegistry> {
   const [{ modelsPlugin }, { dataPlugin }, { trainerPlugin }] = await Promise.all([
     import("@espalier/models"),
     import("@espalier/data"),
@@ -43,8 +50,19 @@ export async function loadRegistry(loaded?: LoadedDefinition): Promise<PluginReg
   return PluginRegistry.load({
     builtIn: [modelsPlugin, dataPlugin, trainerPlugin].map((plugin) => ({ plugin, version })),
     folders: [...(loaded ? [loaded.source.baseDirectory] : []), process.cwd(), import.meta.dirname],
-    ...(loaded ? { named: { sources: loaded.definition.plugins, file: resolve(loaded.source.file) } } : {}),
+    named: [...(loaded ? [pluginsOfDefinition(loaded)] : []), ...named],
   });
+}
+
+function pluginsOfDefinition({ definition, source }: LoadedDefinition): NamedPlugins {
+  return {
+    sources: definition.plugins,
+    origin: "definition",
+    file: resolve(source.file),
+    // A run's lock stands elsewhere than the definition that it is of.
+    folder: source.baseDirectory,
+    key: "plugins",
+  };
 }
 
 /**

@@ -21,15 +21,19 @@ function threads(text: string): number | "auto" {
 
 /** An option's value as a whole number of at least 1. */
 export function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1)
-    throw new InvalidArgumentError("expected a whole number of at least 1");
-  return value;
+  return wholeNumberFrom(1, text);
 }
 
 /** An option's value as a whole number of at least 0. */
 export function wholeNumberFromZero(text: string): number {
-  return text === "0" ? 0 : wholeNumber(text);
+  return wholeNumberFrom(0, text);
+}
+
+function wholeNumberFrom(least: number, text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isSafeInteger(value) || value < least)
+    throw new InvalidArgumentError(`expected a whole number of at least ${least}`);
+  return value;
 }
 
 /** An option's value as a number of at least 0. */

@@ -34,11 +34,13 @@ import { loadTrainingParameters, momentsToWrite, weightsToWrite } from "@espalie
 import { openModel } from "./checkpoint-model.js";
 import { loadRegistry } from "./composition-root.js";
 import type { EngineOptions } from "./engine-options.js";
+import { type PluginOption, pluginsOfCommandLine } from "./plugin-option.js";
+import { pluginsOfRun } from "./plugins-of-run.js";
 import { loadEngine } from "./run/engine.js";
 import { tokenFilesOf, tokenIdsOf, tokenizerFor } from "./token-files.js";
 
 /** How a checkpoint grows. */
-export interface GrowthRequest extends EngineOptions {
+export interface GrowthRequest extends EngineOptions, PluginOption {
   /** An expander's name, or a preset's. */
   readonly using: string;
   /** `depth=12,hiddenSize=768` */
@@ -73,7 +75,10 @@ export interface GrownCheckpoint {
  * @throws UsageError for an unknown operator, or a shape that it cannot reach
  */
 export async function growCheckpoint(path: string, request: GrowthRequest): Promise<GrownCheckpoint> {
-  const registry = await loadRegistry();
+  const registry = await loadRegistry(undefined, [
+    pluginsOfCommandLine(request.plugin),
+    ...(await pluginsOfRun(path, request.note)),
+  ]);
   const { checkpoint, family, config } = await openModel(path, registry, request.note);
   try {
     const to = parseShape(request.to, config);
@@ -155,6 +160,7 @@ function aboutFile<T>(file: string, run: () => T): T {
 /** Reads `depth=12,hiddenSize=768`; axes that are missing stay. */
 export function parseShape(text: string, from: ModelShape): ModelShape {
   const shape: { -readonly [Axis in keyof ModelShape]: number } = shapeOf(from);
+  const given = new Set<string>();
   for (const part of text.split(",")) {
     const [axis = "", value = ""] = part.split("=").map((piece) => piece.trim());
     const known = shapeAxes.find((candidate) => candidate === axis);
@@ -162,6 +168,9 @@ export function parseShape(text: string, from: ModelShape): ModelShape {
       throw unknownName("ESPALIER_SHAPE_AXIS", "axis in --to", axis, shapeAxes, {
         hint: "write it as depth=12,hiddenSize=768",
       });
+    if (given.has(known))
+      throw new UsageError("ESPALIER_SHAPE_TWICE", `--to gives ${known} twice: "${text}"`, { key: known });
+    given.add(known);
     const size = Number(value);
     if (!Number.isSafeInteger(size) || size < 1)
       throw new UsageError(

@@ -6,7 +6,18 @@ import { importModule } from "./module-loader.js";
 import { isObject } from "./source.js";
 
 /** Where a plugin came from. */
-export type PluginOrigin = "built in" | "dependency" | "definition";
+export type PluginOrigin = "built in" | "dependency" | "definition" | "command line";
+
+/** Who names a plugin. */
+export interface PluginPlace {
+  readonly origin: PluginOrigin;
+  /** For messages. */
+  readonly file: string;
+  /** The folder that paths start from, and packages are looked for from. */
+  readonly folder: string;
+  /** The key or option that names it, for messages. */
+  readonly key: string;
+}
 
 /** A plugin, with what the lock says of it. */
 export interface LoadedPlugin {
@@ -64,16 +75,15 @@ async function readManifest(path: string): Promise<{ readonly [key: string]: unk
 }
 
 /**
- * Loads a plugin that a definition or a package.json names.
+ * Loads a plugin that a definition, a package.json or the command line names.
  *
  * @param source package name, or a path (starts with `.` or `/`, or ends like a module)
- * @param from the file that names it
  * @throws UsageError if it is not there; EspalierError if it fails to load or is no plugin. Both name it.
  */
-export async function loadPlugin(source: string, from: string, origin: PluginOrigin): Promise<LoadedPlugin> {
+export async function loadPlugin(source: string, from: PluginPlace): Promise<LoadedPlugin> {
   const path = isPath(source)
-    ? await moduleIn(resolve(dirname(from), source), source, from)
-    : resolvePackage(source, from);
+    ? await moduleIn(resolve(from.folder, source), source, from)
+    : await packageOrHint(source, from);
   let exported: unknown;
   try {
     exported = (await importModule(path)).default;
@@ -81,46 +91,61 @@ export async function loadPlugin(source: string, from: string, origin: PluginOri
     throw new EspalierError(
       "ESPALIER_PLUGIN_FAILED",
       `the plugin "${source}" failed to load: ${cause instanceof Error ? cause.message : String(cause)}`,
-      { file: from, cause },
+      { file: from.file, cause },
     );
   }
-  return { plugin: checkPlugin(exported, source, from), version: await versionOf(path), origin, source };
+  const plugin = checkPlugin(exported, source, from.file);
+  return { plugin, version: await versionOf(path), origin: from.origin, source };
 }
 
 function isPath(source: string): boolean {
   return source.startsWith(".") || isAbsolute(source) || /\.(m?js|m?ts)$/.test(source);
 }
 
-async function moduleIn(path: string, source: string, from: string): Promise<string> {
+async function moduleIn(path: string, source: string, from: PluginPlace): Promise<string> {
   const info = await stat(path).catch(() => null);
   if (!info)
     throw new UsageError(
       "ESPALIER_PLUGIN_NOT_FOUND",
       `there is no plugin at "${source}"${source === path ? "" : ` (${path})`}`,
-      {
-        file: from,
-        key: "plugins",
-      },
+      { file: from.file, key: from.key },
     );
   if (!info.isDirectory()) return path;
   const manifest = await readManifest(join(path, "package.json"));
-  if (typeof manifest?.name === "string") return resolvePackage(manifest.name, join(path, "package.json"));
+  if (typeof manifest?.name === "string") return resolvePackage(manifest.name, { ...from, folder: path });
   for (const name of ["index.js", "index.mjs", "index.ts"])
     if (await stat(join(path, name)).catch(() => null)) return join(path, name);
   throw new UsageError(
     "ESPALIER_PLUGIN_NOT_FOUND",
     `the folder "${source}" holds no index.js and no package`,
     {
-      file: from,
-      key: "plugins",
+      file: from.file,
+      key: from.key,
     },
   );
 }
 
-// A package may name itself, so this serves a plugin's own folder, too.
-function resolvePackage(name: string, from: string): string {
+// `plugins/mine` is a package's name until it is written as a path.
+async function packageOrHint(source: string, from: PluginPlace): Promise<string> {
   try {
-    return createRequire(resolve(from)).resolve(name);
+    return resolvePackage(source, from);
+  } catch (error) {
+    if (!(error instanceof UsageError) || !(await stat(resolve(from.folder, source)).catch(() => null)))
+      throw error;
+    const { code, message, file, key, cause } = error;
+    throw new UsageError(code, message, {
+      file,
+      key,
+      hint: `there is a folder of that name; a path begins with ./ or ../: write ./${source}`,
+      cause,
+    });
+  }
+}
+
+// A package may name itself, so this serves a plugin's own folder, too.
+function resolvePackage(name: string, from: PluginPlace): string {
+  try {
+    return createRequire(resolve(from.folder, "package.json")).resolve(name);
   } catch (cause) {
     const missing = (cause as NodeJS.ErrnoException).code === "MODULE_NOT_FOUND";
     throw new UsageError(
@@ -128,7 +153,7 @@ function resolvePackage(name: string, from: string): string {
       missing
         ? `the plugin "${name}" is not installed, or not built`
         : `the plugin "${name}" failed to load: ${cause instanceof Error ? cause.message : String(cause)}`,
-      { file: from, key: "plugins", hint: `npm install ${name}`, cause },
+      { file: from.file, key: from.key, hint: `npm install ${name}`, cause },
     );
   }
 }

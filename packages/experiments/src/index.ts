@@ -1,5 +1,5 @@
 export { tokensPerStep, trainingBudget } from "./budget.js";
-export type { LoadedPlugin, PluginOrigin } from "./find-plugins.js";
+export type { LoadedPlugin, PluginOrigin, PluginPlace } from "./find-plugins.js";
 export type { LoadedDefinition } from "./load.js";
 export { checkDefinition, loadDefinition } from "./load.js";
 export type { Lock, LockedSource } from "./lock.js";
@@ -7,7 +7,7 @@ export { changedKeys, definitionHash, refuseChangedDefinition, resolvedDefinitio
 export { parseAssignment, parseOverride } from "./overrides.js";
 export type { Plan, PlannedStage } from "./plan.js";
 export { predictPlan } from "./plan.js";
-export type { PluginSearch, RegisteredStrategy } from "./registry.js";
+export type { NamedPlugins, PluginSearch, RegisteredStrategy } from "./registry.js";
 export { kindNames, PluginRegistry } from "./registry.js";
 export type {
   Experiment,

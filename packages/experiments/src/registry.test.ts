@@ -38,8 +38,13 @@ function load(named: readonly string[] = [], builtIn: readonly Plugin[] = []): P
   return PluginRegistry.load({
     builtIn: builtIn.map((plugin) => ({ plugin, version: "1.0.0" })),
     folders: [join(folder, "experiments")],
-    named: { sources: named, file: join(folder, "experiments", "x.yaml") },
+    named: [place(named)],
   });
+}
+
+function place(sources: readonly string[]) {
+  const file = join(folder, "experiments", "x.yaml");
+  return { sources, origin: "definition", file, folder: dirname(file), key: "plugins" } as const;
 }
 
 function mappings(...names: string[]): Plugin {
@@ -109,6 +114,32 @@ describe("finding plugins", () => {
       message: 'the plugin "espalier-plugin-nowhere" is not installed, or not built',
       hint: "npm install espalier-plugin-nowhere",
     });
+  });
+
+  it("says how a path is written, where a package is asked for by that of a folder that is there", async () => {
+    await write("experiments/mine/index.mjs", source("mine", "e"));
+    await expect(load(["mine"])).rejects.toMatchObject({
+      hint: "there is a folder of that name; a path begins with ./ or ../: write ./mine",
+    });
+  });
+
+  it("leaves out what cannot be loaded where that is asked for, and tells of it", async () => {
+    await write("experiments/local.mjs", source("local", "b"));
+    await write("experiments/again.mjs", source("again", "b"));
+    const told: string[] = [];
+    const registry = await PluginRegistry.load({
+      builtIn: [],
+      folders: [],
+      named: [
+        place(["./local.mjs"]),
+        { ...place(["./gone", "./again.mjs"]), leaveOut: ({ message }) => told.push(message) },
+      ],
+    });
+    expect(registry.names("layerMapping")).toEqual(["b"]);
+    expect(told).toEqual([
+      'there is no plugin at "./gone"',
+      'the plugins "./local.mjs" and "./again.mjs" both bring the layer mapping "b"',
+    ]);
   });
 
   it("refuses two plugins that bring the same name, naming both", async () => {

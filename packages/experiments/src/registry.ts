@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import {
   EspalierError,
   type Plugin,
@@ -6,7 +7,7 @@ import {
   type StrategyKind,
   unknownName,
 } from "@espalier/core";
-import { findDependencies, type LoadedPlugin, loadPlugin } from "./find-plugins.js";
+import { findDependencies, type LoadedPlugin, loadPlugin, type PluginPlace } from "./find-plugins.js";
 
 /** What a kind of strategy is called in messages. */
 export const kindNames: { readonly [Kind in StrategyKind]: string } = {
@@ -34,8 +35,15 @@ export interface PluginSearch {
   readonly builtIn: readonly { readonly plugin: Plugin; readonly version: string }[];
   /** Folders whose package.json, and those above, are searched for dependencies. */
   readonly folders: readonly string[];
-  /** A definition's `plugins:` list, and the file that it stands in. */
-  readonly named?: { readonly sources: readonly string[]; readonly file: string };
+  /** Lists of plugins, and where each stands: a definition's `plugins:`, the command line's `--plugin`. */
+  readonly named?: readonly NamedPlugins[];
+}
+
+/** Plugins that are asked for by name or path. */
+export interface NamedPlugins extends PluginPlace {
+  readonly sources: readonly string[];
+  /** Is told of a plugin that cannot be loaded, or brings a name that is taken, which is then left out. Without it that is an error. */
+  readonly leaveOut?: (error: EspalierError) => void;
 }
 
 /** Every strategy and preset that a definition may name. */
@@ -54,29 +62,46 @@ export class PluginRegistry {
     const registry = new PluginRegistry();
     for (const { plugin, version } of search.builtIn)
       registry.add({ plugin, version, origin: "built in", source: plugin.name });
-    const named = search.named?.sources ?? [];
-    for (const source of named) registry.add(await loadPlugin(source, search.named!.file, "definition"));
+    const named = search.named ?? [];
+    for (const place of named)
+      for (const source of place.sources)
+        try {
+          registry.add(await loadPlugin(source, place));
+        } catch (error) {
+          if (!place.leaveOut || !(error instanceof EspalierError)) throw error;
+          place.leaveOut(error);
+        }
     for (const [name, manifest] of await findDependencies(search.folders))
-      if (!named.includes(name)) registry.add(await loadPlugin(name, manifest, "dependency"));
+      if (!named.some(({ sources }) => sources.includes(name)))
+        registry.add(
+          await loadPlugin(name, {
+            origin: "dependency",
+            file: manifest,
+            folder: dirname(manifest),
+            key: "plugins",
+          }),
+        );
     return registry;
   }
 
-  /** Adds a plugin. One that is there already (the same object) is not added twice. */
+  /** Adds a plugin, or nothing of it where a name is taken. One that is there already (the same object) is not added twice. */
   add(loaded: LoadedPlugin): void {
     if (this.#plugins.some((other) => other.plugin === loaded.plugin)) return;
+    const strategies = new Map<string, RegisteredStrategy>();
     for (const declaration of loaded.plugin.strategies) {
       const key = `${declaration.kind}/${declaration.name}`;
-      this.#refuseDuplicate(
-        loaded,
-        this.#strategies.get(key)?.from,
-        `${kindNames[declaration.kind]} "${declaration.name}"`,
-      );
-      this.#strategies.set(key, { declaration, from: loaded });
+      const other = this.#strategies.get(key) ?? strategies.get(key);
+      this.#refuseDuplicate(loaded, other?.from, `${kindNames[declaration.kind]} "${declaration.name}"`);
+      strategies.set(key, { declaration, from: loaded });
     }
+    const presets = new Map<string, { readonly preset: Preset; readonly from: LoadedPlugin }>();
     for (const preset of loaded.plugin.presets) {
-      this.#refuseDuplicate(loaded, this.#presets.get(preset.name)?.from, `preset "${preset.name}"`);
-      this.#presets.set(preset.name, { preset, from: loaded });
+      const other = this.#presets.get(preset.name) ?? presets.get(preset.name);
+      this.#refuseDuplicate(loaded, other?.from, `preset "${preset.name}"`);
+      presets.set(preset.name, { preset, from: loaded });
     }
+    for (const [key, registered] of strategies) this.#strategies.set(key, registered);
+    for (const [name, registered] of presets) this.#presets.set(name, registered);
     this.#plugins.push(loaded);
   }
 

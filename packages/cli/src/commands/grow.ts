@@ -1,9 +1,10 @@
 import { UsageError } from "@espalier/core";
 import type { Command } from "commander";
 import { addEngineOptions, type EngineOptions, wholeNumberFromZero } from "../engine-options.js";
+import { addPluginOption, type PluginOption } from "../plugin-option.js";
 import { openTerminal } from "../terminal.js";
 
-interface GrowOptions extends EngineOptions {
+interface GrowOptions extends EngineOptions, PluginOption {
   readonly using: string;
   readonly to: string;
   readonly out?: string;
@@ -14,12 +15,12 @@ interface GrowOptions extends EngineOptions {
 
 /** `espalier grow`: applies a growth operator to a checkpoint. */
 export function addGrow(program: Command): void {
-  addEngineOptions(
+  const command = addPluginOption(
     program
       .command("grow")
       .summary("applies a growth operator to a checkpoint and writes a larger one")
       .description(
-        "Grows a checkpoint, ours or Hugging Face's, and writes one in Hugging Face's layout; optimizer moments grow along where there are some. A definition can start from it (start: DIR).",
+        "Grows a checkpoint, ours or Hugging Face's, and writes one in Hugging Face's layout; optimizer moments grow along where there are some. A definition can start from it (start: DIR). The plugins that the definition of a run names are there for its checkpoints, too.",
       )
       .argument("<checkpoint>", "run folder (its last step), step folder, or Hugging Face folder")
       .argument("[options...]", "options of the expander, as key=value")
@@ -29,7 +30,8 @@ export function addGrow(program: Command): void {
       .option("--map <file.json>", "write the growth map, too: from which source each parameter is made")
       .option("--describe", "print the growth map in words; without --out nothing is grown")
       .option("--seed <number>", "for operators that draw", wholeNumberFromZero, 42),
-  )
+  );
+  addEngineOptions(command)
     .addHelpText(
       "after",
       `
@@ -37,7 +39,8 @@ Examples:
   $ espalier grow runs/small-s42 --using stacking --to depth=12 -o grown
   $ espalier grow bert-12x512 --using bert2bert-fpi --to hiddenSize=768,attentionHeads=12,intermediateSize=3072 -o bert-12x768
   $ espalier grow bert-6-layers --using interpolation mode=linear --to depth=12 -o bert-12-layers
-  $ espalier grow runs/small-s42 --using interpolation width=fpi --to depth=12,intermediateSize=1024 --describe`,
+  $ espalier grow runs/small-s42 --using interpolation width=fpi --to depth=12,intermediateSize=1024 --describe
+  $ espalier grow bert-6-layers --plugin ./plugins/mine --using mine --to depth=12 -o bert-12-layers`,
     )
     .action(async (path: string, expanderOptions: readonly string[], options: GrowOptions) => {
       const terminal = openTerminal({});
