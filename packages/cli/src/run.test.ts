@@ -308,19 +308,27 @@ describe("espalier run", () => {
 
     const small = "{ family: gpt2, depth: 2, hiddenSize: 16, attentionHeads: 2 }";
     const nested = `start={ model: ${small}, training: { steps: 3, batchSize: 2 } }`;
-    const grown = await espalier(
-      [
-        "run",
-        "tiny.yaml",
-        "growth.schedule.depths=[2,4]",
-        "growth.schedule.at=[0,0.5]",
-        nested,
-        "--out",
-        "nested",
-      ],
-      { cwd: folder.path },
-    );
+    // The stage of one layer is passed over.
+    const grown = await espalier(["run", "tiny.yaml", "growth.sampler=unique", nested, "--out", "nested"], {
+      cwd: folder.path,
+    });
     expect(grown.code, grown.stderr).toBe(0);
+    expect((await steps("nested")).map(({ stage, depth }) => [stage, depth])).toEqual([
+      ...Array(6).fill([0, 2]),
+      ...Array(6).fill([1, 4]),
+    ]);
+    const plan = await espalier(["plan", "tiny.yaml", "growth.sampler=unique", nested, "--json"], {
+      cwd: folder.path,
+    });
+    expect(plan.code, plan.stderr).toBe(0);
+    expect(JSON.parse(plan.stdout)).toMatchObject({
+      stages: [
+        { index: 0, depth: 2, firstStep: 0, steps: 6 },
+        { index: 1, depth: 4, firstStep: 6, steps: 6 },
+      ],
+      // To the FLOP, for a sampler that draws nothing.
+      totalFlops: (await steps("nested")).at(-1)!.flops,
+    });
     expect((await stat(at("nested", "start", "checkpoints", "step-3"))).isDirectory()).toBe(true);
     expect(await steps("nested")).toHaveLength(12);
   });

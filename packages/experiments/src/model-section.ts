@@ -114,9 +114,10 @@ export function refuseOtherFamily(
 }
 
 /**
- * Refuses a source that the run's first model cannot come from. A smaller shape is no fault: the first growth begins there.
+ * Refuses a source that the run's model cannot come from. A smaller shape is no fault: growth begins there, and stages that
+ * are no larger are passed over.
  *
- * @param wanted the model of the first stage
+ * @param wanted the model that training ends at
  * @param what the checkpoint or the nested definition, for the message
  */
 export function refuseStart(start: ModelConfig, wanted: ModelConfig, what: string, locate: Locate): void {
@@ -129,14 +130,14 @@ export function refuseStart(start: ModelConfig, wanted: ModelConfig, what: strin
   if (differences.length === 0) return;
   throw new UsageError(
     "ESPALIER_START_SHAPE",
-    `the ${what} (${formatShape(start)}) is not a model that training could start from: its first stage is ${formatShape(wanted)}, and the source has ${differences.join(", ")}`,
+    `the ${what} (${formatShape(start)}) is not a model that training could start from: the definition's model is ${formatShape(wanted)}, and the source has ${differences.join(", ")}`,
     {
       file: locate(["start"]),
       key: "start",
       hint:
         differences.length === 1 && start.vocabSize > wanted.vocabSize
           ? "a checkpoint keeps rows that no token has where its own tokenizer is named: data.tokenizer: { kind: file, path: … }"
-          : "change the growth schedule's first stage, the model or the tokenizer, or start from another model",
+          : "change the model or the tokenizer, or start from another model",
     },
   );
 }

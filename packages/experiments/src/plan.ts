@@ -11,6 +11,7 @@ import {
 } from "@espalier/core";
 import { tokensPerStep } from "./budget.js";
 import { type Experiment, type PlanningStrategies, planningStrategies } from "./resolve.js";
+import { firstShapeOfRun, stagesOfRun } from "./stages-of-run.js";
 
 /** A stage, with what it is expected to cost. */
 export interface PlannedStage {
@@ -70,11 +71,11 @@ export interface Plan {
 export function predictPlan(experiment: Experiment): Plan {
   const strategies = planningStrategies(experiment);
   const target = shapeOf(experiment.config);
-  const planned = strategies.schedule.plan(experiment.budget, target);
-  const adaptive = planned === "adaptive";
-  const stages: readonly GrowthStage[] = adaptive
-    ? [{ index: 0, shape: strategies.schedule.initial(target), at: 0, firstStep: 0 }]
-    : planned;
+  const planned = stagesOfRun(experiment, strategies.schedule);
+  const adaptive = planned === null;
+  const stages: readonly GrowthStage[] = planned ?? [
+    { index: 0, shape: firstShapeOfRun(experiment, strategies.schedule), at: 0, firstStep: 0 },
+  ];
   const costed = stages.map((stage, position) =>
     costStage(stage, stages[position + 1]?.at ?? 1, experiment, strategies),
   );

@@ -30,6 +30,7 @@ import { plannedTokenizer } from "./planned-tokenizer.js";
 import type { PluginRegistry } from "./registry.js";
 import type { Definition, StrategyReference } from "./schema.js";
 import type { Locate } from "./schema-errors.js";
+import { firstShapeOfRun, stagesOfRun } from "./stages-of-run.js";
 import { startOf, underStart } from "./start.js";
 import {
   chooseStrategy,
@@ -164,18 +165,19 @@ export async function resolveExperiment(
  * growth is told before anything is trained.
  */
 function rehearseStages(experiment: Experiment): void {
-  const { config, family, budget, locate, start, source } = experiment;
+  const { config, family, locate, start, source } = experiment;
   const { schedule, expander } = planningStrategies(experiment);
   const target = shapeOf(config);
-  const initial = withPlace("growth.schedule", locate, () => schedule.initial(target));
-  if (source) refuseStart(source, { ...config, ...initial }, nameOfStart(start), locate);
+  withPlace("growth.schedule", locate, () => schedule.initial(target));
+  if (source) refuseStart(source, config, nameOfStart(start), locate);
+  const initial = withPlace("growth.schedule", locate, () => firstShapeOfRun(experiment, schedule));
   const grow = (from: ModelShape, to: ModelShape): void =>
     withPlace("growth.expander", locate, () => {
       expander.plan(from, to, family, stream(experiment.definition.seed).fork("growth"));
     });
   if (source && !sameShape(source, initial)) grow(shapeOf(source), initial);
-  const stages = withPlace("growth.schedule", locate, () => schedule.plan(budget, target));
-  if (stages === "adaptive") return;
+  const stages = withPlace("growth.schedule", locate, () => stagesOfRun(experiment, schedule));
+  if (stages === null) return;
   for (const [position, { shape }] of stages.entries()) {
     withPlace("growth.schedule", locate, () => {
       checkShape(shape, "growth.schedule");
