@@ -92,7 +92,8 @@ export default definePlugin({
       growth: (target) => ({
         schedule: { use: "stages", ...apolloStages(target.depth) },
         sampler: { use: "lvps" },
-        expander: { use: "interpolation", mode: "nearest", moments: "carry" },
+        // Depth carries moments by default; a width operator beside it keeps its own default.
+        expander: { use: "interpolation", mode: "nearest" },
         sharing: "interpolation",
       }),
     },
