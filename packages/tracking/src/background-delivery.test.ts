@@ -176,12 +176,13 @@ test("a waiting that is ended leaves the rest to the background, where it arrive
     expect(Date.now() - start).toBeLessThan(2000);
     expect(left.isComplete).toBe(false);
     for (; (await find("left"))?.status !== "FINISHED"; await wait(100))
-      if (Date.now() - start > 45_000) throw new Error("it did not arrive");
+      // The delivery gives way to all other work: on a busy machine it takes many times as long as on an idle one.
+      if (Date.now() - start > 240_000) throw new Error("it did not arrive");
     expect(await client.metricHistory((await find("left"))!.runId, "loss")).toHaveLength(300);
   } finally {
     await proxy.stop();
   }
-});
+}, 300_000);
 
 test("100 000 metric points arrive, each once", async () => {
   const journal = await RunJournal.open(folder);
