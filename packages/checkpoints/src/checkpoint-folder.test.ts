@@ -24,6 +24,7 @@ import {
   writeStep,
 } from "./checkpoint-folder.js";
 import { writeTextDurably } from "./durable-files.js";
+import { canMount } from "./mount.test-support.js";
 import { openCheckpoint } from "./open-checkpoint.js";
 import { storedName } from "./parameter-names.js";
 import { writeSafetensors } from "./safetensors-writer.js";
@@ -177,7 +178,7 @@ describe("a folder that cannot be written", () => {
     expect(await readdir(path)).toEqual(["thesis.tex"]);
   });
 
-  it.skipIf(!canMount())(
+  it.skipIf(!canMount(["-t", "tmpfs", "-o", "size=64k"]))(
     "because the disk is full or read-only, leaving the last checkpoint as it was",
     async () => {
       const disk = await newRun("disk");
@@ -257,19 +258,3 @@ describe("opening", () => {
     });
   });
 });
-
-/** Whether this process may mount a small file system, to fill it. */
-function canMount(): boolean {
-  if (process.platform !== "linux" || process.getuid?.() !== 0) return false;
-  const probe = join(tmpdir(), `mount-probe-${process.pid}`);
-  try {
-    execFileSync("mkdir", [probe]);
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "none", probe], { stdio: "ignore" });
-    execFileSync("umount", [probe]);
-    return true;
-  } catch {
-    return false;
-  } finally {
-    execFileSync("rm", ["-rf", probe]);
-  }
-}

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { blockBytes, writeLargeFile } from "./large-file.js";
+import { canMount } from "./mount.test-support.js";
 
 let folder: string;
 beforeAll(async () => {
@@ -73,7 +74,7 @@ describe("a large file", () => {
     await file.close();
   });
 
-  it.runIf(canMountMemory())("is written where the page cache cannot be passed by", async () => {
+  it.runIf(canMount(["-t", "ramfs"]))("is written where the page cache cannot be passed by", async () => {
     const mounted = join(folder, "ramfs");
     await mkdir(mounted);
     execFileSync("mount", ["-t", "ramfs", "none", mounted]);
@@ -85,19 +86,3 @@ describe("a large file", () => {
     }
   });
 });
-
-/** Whether this process may mount a file system that knows nothing but the page cache. */
-function canMountMemory(): boolean {
-  if (process.platform !== "linux" || process.getuid?.() !== 0) return false;
-  const probe = join(tmpdir(), `ramfs-probe-${process.pid}`);
-  try {
-    execFileSync("mkdir", [probe]);
-    execFileSync("mount", ["-t", "ramfs", "none", probe], { stdio: "ignore" });
-    execFileSync("umount", [probe]);
-    return true;
-  } catch {
-    return false;
-  } finally {
-    execFileSync("rm", ["-rf", probe]);
-  }
-}
